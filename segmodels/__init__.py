@@ -1,0 +1,3 @@
+"""Continuous retraining for image segmentation."""
+
+__version__ = "0.1.0"

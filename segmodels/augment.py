@@ -1,0 +1,86 @@
+"""Stage `augment`: compile one augmentation recipe against the data: check it on real samples, save it replayable, preview it."""
+
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from segmodels import atomic, catalog
+from segmodels.errors import DatasetError
+from segmodels.images import overlay, palette
+from segmodels.pictures import sheet
+from segmodels.recipes import Recipe, draw_seed
+from segmodels.samples import IGNORE_INDEX, UInt8Array
+from segmodels.store import Store
+
+NUM_CHECKED = 32
+NUM_PREVIEWED = 6
+DRAWS_PREVIEWED = 4
+
+
+def augment(prepared: Path, destination: Path, *, recipe: str, options: dict[str, Any], size_px: tuple[int, int], seed: int) -> None:
+    """Write `recipe.json` and `preview.png` to `destination`, whole or not at all.
+
+    Raises:
+        ParamsError: no such recipe, or it refuses its options.
+        DatasetError: on the training images it invents labels or moves image and mask apart.
+    """
+    store = Store(prepared)
+    compiled = Recipe(catalog.build("augmentations", recipe, size_px, options=options), size_px)
+    rows = spread(store.rows("train"), NUM_CHECKED)
+    for row in rows:
+        check(compiled, store.image(row), store.mask(row), name=str(store.manifest["id"][row]), seed=draw_seed(seed, 0, row))
+    with atomic.folder(destination) as partial:
+        compiled.save(partial / "recipe.json")
+        preview(store, compiled, partial / "preview.png", seed=seed)
+
+
+def check(recipe: Recipe, image: UInt8Array, mask: UInt8Array, *, name: str, seed: int) -> None:
+    """Refuse a draw with labels that the mask did not have, or whose mask went elsewhere than its image."""
+    drawn_image, drawn_mask = recipe(image, mask, seed=seed)
+    if drawn_image.shape != (*recipe.size_px, 3) or drawn_mask.shape != recipe.size_px:
+        raise DatasetError(f"recipe: turns {name} into {drawn_image.shape}, not {(*recipe.size_px, 3)}; end it with a crop or resize")
+    invented = np.setdiff1d(drawn_mask, np.append(np.unique(mask), IGNORE_INDEX))
+    if len(invented):
+        raise DatasetError(f"recipe: invents the labels {invented.tolist()} in {name}; resample masks by nearest neighbour")
+    apart = moved_apart(recipe.geometry(), mask, seed=seed)
+    if apart > 0.02:
+        raise DatasetError(f"recipe: moves image and mask of {name} apart: {apart:.0%} of the pixels inside regions disagree")
+
+
+def moved_apart(geometry: Recipe, mask: UInt8Array, *, seed: int) -> float:
+    """The share of pixels whose mask went elsewhere than the image, away from borders between regions.
+
+    The mask itself, in gray values far apart, stands in for the image: wherever it lands, its gray tells which label belongs there.
+    """
+    labels = np.unique(mask)
+    gray_of = np.zeros(256, np.uint8)
+    gray_of[labels] = np.linspace(30, 255, len(labels)).astype(np.uint8)
+    gray, drawn = geometry(np.repeat(gray_of[mask][..., None], 3, axis=2), mask, seed=seed)
+    uniform = cv2.erode(drawn, np.ones((5, 5), np.uint8)) == cv2.dilate(drawn, np.ones((5, 5), np.uint8))
+    inside = uniform & (drawn != IGNORE_INDEX)
+    step = 225 / max(len(labels) - 1, 1)
+    wrong = np.abs(gray[..., 0].astype(int) - gray_of[drawn].astype(int)) > step / 2
+    return float(wrong[inside].mean()) if inside.any() else 0.0
+
+
+def preview(store: Store, recipe: Recipe, path: Path, *, seed: int) -> None:
+    """A sheet of PNG: a training image a row, as it is and as drawn in the first epochs, with its mask."""
+    colors = palette(store.classes)
+    rows = []
+    for row in spread(store.rows("train"), NUM_PREVIEWED):
+        image, mask = np.array(store.image(row)), np.array(store.mask(row))
+        cells = [image, colors[mask]]
+        for epoch in range(DRAWS_PREVIEWED):
+            drawn_image, drawn_mask = recipe(image, mask, seed=draw_seed(seed, epoch, row))
+            cells += [drawn_image, overlay(drawn_image, drawn_mask, store.classes)]
+        rows.append(cells)
+    titles = ["image", "mask", *(f"epoch {epoch // 2 + 1}{'' if epoch % 2 == 0 else ' + mask'}" for epoch in range(2 * DRAWS_PREVIEWED))]
+    names = [str(store.manifest["id"][row]) for row in spread(store.rows("train"), NUM_PREVIEWED)]
+    sheet(path, rows, titles=titles, names=names, classes=store.classes)
+
+
+def spread(rows: list[int], count: int) -> list[int]:
+    """At most `count` of the rows, evenly over the whole list."""
+    return [rows[i] for i in sorted({round(i) for i in np.linspace(0, len(rows) - 1, min(count, len(rows)))})]

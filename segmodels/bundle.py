@@ -1,0 +1,134 @@
+"""The bundle: everything a prediction needs, in one folder without pickle.
+
+`model.safetensors` holds the weights, `bundle.json` the architecture, the classes, the preprocessing and the weights' hash. Loading runs
+no code from the folder.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pydantic
+import safetensors.torch
+
+from segmodels import atomic, network
+from segmodels.errors import BundleError
+from segmodels.network import Segmenter
+from segmodels.samples import SegmentationClass, trained
+
+WEIGHTS = "model.safetensors"
+FACTS = "bundle.json"
+
+
+class Facts(pydantic.BaseModel):
+    """bundle.json."""
+
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+
+    version: int = 1
+    candidate: str
+    architecture: str
+    encoder: str
+    options: dict[str, Any]
+    classes: list[dict[str, Any]]
+    size_px: tuple[int, int]
+    mean: list[float]
+    std: list[float]
+    training: dict[str, Any]
+    dataset_sha256: str
+    weights_sha256: str
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A loaded bundle: a network on the CPU in eval mode, and what its outputs mean."""
+
+    facts: Facts
+    segmenter: Segmenter
+    sha256: str
+
+    @property
+    def classes(self) -> list[SegmentationClass]:
+        return [SegmentationClass.from_dict(one) for one in self.facts.classes]
+
+    @property
+    def num_parameters(self) -> int:
+        return sum(parameter.numel() for parameter in self.segmenter.parameters())
+
+
+def save(
+    folder: Path,
+    segmenter: Segmenter,
+    *,
+    candidate: str,
+    architecture: str,
+    encoder: str,
+    options: dict[str, Any],
+    classes: Sequence[SegmentationClass],
+    size_px: tuple[int, int],
+    training: dict[str, Any],
+    dataset_sha256: str,
+) -> None:
+    """Write a bundle, whole or not at all. `training` is kept for people to read."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in segmenter.network.state_dict().items()}
+    weights = safetensors.torch.save(tensors)
+    facts = Facts(
+        candidate=candidate,
+        architecture=architecture,
+        encoder=encoder,
+        options=options,
+        classes=[one.to_dict() for one in classes],
+        size_px=size_px,
+        mean=segmenter.mean.flatten().tolist(),
+        std=segmenter.std.flatten().tolist(),
+        training=training,
+        dataset_sha256=dataset_sha256,
+        weights_sha256=hashlib.sha256(weights).hexdigest(),
+    )
+    with atomic.folder(folder) as partial:
+        (partial / WEIGHTS).write_bytes(weights)
+        atomic.write_json(partial / FACTS, facts.model_dump(mode="json"))
+
+
+def load(folder: Path) -> Bundle:
+    """Load a bundle.
+
+    Raises:
+        BundleError: a file is missing or damaged, or the weights are not the ones bundle.json names.
+    """
+    for name in (WEIGHTS, FACTS):
+        if not (folder / name).is_file():
+            raise BundleError(f"{folder}: is no bundle, {name} is missing; train one with `make retrain`")
+    text = (folder / FACTS).read_bytes()
+    try:
+        facts = Facts.model_validate_json(text)
+    except pydantic.ValidationError as error:
+        raise BundleError(f"{folder / FACTS}: is damaged or of another version: {error}") from error
+    weights = (folder / WEIGHTS).read_bytes()
+    if hashlib.sha256(weights).hexdigest() != facts.weights_sha256:
+        raise BundleError(f"{folder / WEIGHTS}: is not the file that {FACTS} was written for; fetch or train the bundle again")
+    classes = [SegmentationClass.from_dict(one) for one in facts.classes]
+    segmenter = network.build(
+        architecture=facts.architecture,
+        encoder=facts.encoder,
+        weights=None,
+        options=facts.options,
+        num_classes=len(trained(classes)),
+        mean=facts.mean,
+        std=facts.std,
+    )
+    try:
+        segmenter.network.load_state_dict(safetensors.torch.load(weights))
+    except (RuntimeError, safetensors.SafetensorError) as error:
+        raise BundleError(f"{folder}: its weights do not fit {facts.architecture} with {facts.encoder}: {error}") from error
+    return Bundle(facts, segmenter.eval(), hashlib.sha256(text).hexdigest())
+
+
+def digest(folder: Path) -> str:
+    """The content hash of a bundle: of bundle.json, which names the weights' hash."""
+    if not (folder / FACTS).is_file():
+        raise BundleError(f"{folder}: is no bundle, {FACTS} is missing; train one with `make retrain`")
+    return hashlib.sha256((folder / FACTS).read_bytes()).hexdigest()

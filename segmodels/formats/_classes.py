@@ -1,0 +1,67 @@
+"""What several formats share: classes from `classes.json` or from the palettes of mask files."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pydantic
+from PIL import Image
+
+from segmodels.errors import DatasetError
+from segmodels.images import palette_of
+from segmodels.samples import IGNORE_INDEX, MAX_CLASSES, SegmentationClass, default_color
+
+
+class _ClassEntry(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(extra="forbid")
+
+    id: int = pydantic.Field(ge=0, le=65535)
+    name: str = pydantic.Field(min_length=1)
+    color: tuple[int, int, int] | None = None
+    ignore: bool = False
+
+
+class _ClassesFile(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(extra="forbid")
+
+    classes: list[_ClassEntry] = pydantic.Field(min_length=1, max_length=MAX_CLASSES)
+
+
+def from_json(path: Path) -> list[SegmentationClass]:
+    """`{"classes": [{"id": 0, "name": "sky", "color": [128, 128, 128], "ignore": false}, ...]}`; color and ignore may be missing."""
+    try:
+        listed = _ClassesFile.model_validate(json.loads(path.read_text(encoding="utf-8"))).classes
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise DatasetError(f"{path}: is not JSON ({error})") from error
+    except pydantic.ValidationError as error:
+        problems = [f"{'.'.join(map(str, e['loc']))}: {e['msg']} (is {e['input']!r})" for e in error.errors()]
+        raise DatasetError(
+            f'{path}: expected {{"classes": [{{"id": 0, "name": "sky", "color": [128, 128, 128]}}, ...]}}', problems
+        ) from error
+    classes = [
+        SegmentationClass(one.name, one.id, one.color or default_color(index), one.ignore)
+        for index, one in enumerate(listed)
+    ]
+    for what in ("name", "value"):
+        values = [getattr(one, what) for one in classes]
+        if len(set(values)) < len(values):
+            raise DatasetError(f"{path}: two classes have the same {'id' if what == 'value' else what}: {values}")
+    return classes
+
+
+def from_palettes(mask_paths: Sequence[Path]) -> list[SegmentationClass] | None:
+    """The colours of palette masks as classes named `class_0`, `class_1`, ...; None when the masks have no palette.
+
+    The classes are all values up to the largest one used, since a palette always holds 256 colours; 255 is void.
+    """
+    colors = palette_of(mask_paths[0]) if mask_paths else None
+    if colors is None:
+        return None
+    largest = 0
+    for path in mask_paths:
+        if palette_of(path) is None:
+            raise DatasetError(f"{path}: has no palette, but {mask_paths[0]} has one; write classes.json")
+        values = np.flatnonzero(np.bincount(np.asarray(Image.open(path)).reshape(-1), minlength=256)[:IGNORE_INDEX])
+        largest = max(largest, int(values.max(initial=0)))
+    return [SegmentationClass(f"class_{value}", value, colors[value]) for value in range(largest + 1)]

@@ -1,0 +1,152 @@
+"""Image and mask files to arrays and back. Only named file formats are opened; anything doubtful is an error, never a guess."""
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from segmodels.errors import DatasetError
+from segmodels.samples import IGNORE_INDEX, SegmentationClass, UInt8Array, trained
+
+FILE_FORMATS = ("PNG", "JPEG", "TIFF", "WEBP", "BMP")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp")
+MASK_SUFFIXES = (".png", ".tif", ".tiff", ".bmp")
+MAX_PIXELS = 50_000_000
+"""Larger images are refused: a file of a few KB can claim any size (decompression bomb)."""
+
+_EIGHT_BIT = ("1", "L", "P", "RGB", "RGBA", "LA", "CMYK", "YCbCr", "PA")
+
+
+def read_image(path: Path) -> UInt8Array:
+    """An image as uint8 RGB, H x W x 3, turned upright by its EXIF orientation.
+
+    Gray is repeated over the channels; CMYK and palettes are converted; opaque alpha is dropped.
+
+    Raises:
+        DatasetError: missing, truncated, not an image, half-transparent, too large or deeper than 8 bit.
+    """
+    image = _open(path)
+    if image.mode not in _EIGHT_BIT:
+        raise DatasetError(f"{path}: image has mode {image.mode} (deeper than 8 bit); re-export it with 8 bits a channel")
+    if image.has_transparency_data:
+        alpha = np.asarray(image.convert("RGBA"))[..., 3]
+        if (alpha != 255).any():
+            raise DatasetError(f"{path}: image is partly transparent; flatten it onto a background")
+    upright = ImageOps.exif_transpose(image)
+    return np.array(upright.convert("RGB"))
+
+
+def read_mask(path: Path, classes: Sequence[SegmentationClass]) -> UInt8Array:
+    """A mask as class indices, H x W uint8, IGNORE_INDEX where void.
+
+    One-channel and palette files hold each class's `value` (255 is void unless a class claims it); colour files hold its `color`.
+
+    Raises:
+        DatasetError: unreadable, lossy, or a value or colour that no class has.
+    """
+    image = _open(path)
+    if image.format == "JPEG":
+        raise DatasetError(f"{path}: mask is a JPEG, which blurs labels; export it as PNG")
+    if image.mode in ("1", "L", "P", "I;16", "I"):
+        return _index_values(np.asarray(image.convert("L") if image.mode == "1" else image), classes, path)
+    if image.mode in ("RGB", "RGBA"):
+        return _index_colors(np.asarray(image), classes, path)
+    raise DatasetError(f"{path}: mask has mode {image.mode}; export it as an 8-bit one-channel or RGB PNG")
+
+
+def palette_of(path: Path) -> list[tuple[int, int, int]] | None:
+    """The palette of a palette PNG, or None when the file has none."""
+    image = _open(path)
+    if image.mode != "P":
+        return None
+    flat = image.getpalette() or []
+    return [(flat[i], flat[i + 1], flat[i + 2]) for i in range(0, len(flat) - 2, 3)]
+
+
+def write_mask(path: Path, mask_HW: UInt8Array, classes: Sequence[SegmentationClass]) -> None:
+    """A mask of class indices as a palette PNG: the pixel values are the indices, the palette the classes' colours."""
+    image = Image.fromarray(mask_HW, mode="L")
+    image.putpalette(bytes(palette(classes).reshape(-1).tolist()))
+    image.save(path, format="PNG")
+
+
+def palette(classes: Sequence[SegmentationClass]) -> UInt8Array:
+    """Colours by mask value, 256 x 3; void is black."""
+    colors = np.zeros((256, 3), np.uint8)
+    for index, one in enumerate(trained(classes)):
+        colors[index] = one.color
+    return colors
+
+
+def overlay(image_HWC: UInt8Array, mask_HW: UInt8Array, classes: Sequence[SegmentationClass], *, opacity: float = 0.55) -> UInt8Array:
+    """The image with its mask laid over it in the classes' colours; void keeps the image."""
+    colored = palette(classes)[mask_HW]
+    mixed = image_HWC * (1 - opacity) + colored * opacity
+    return np.where((mask_HW == IGNORE_INDEX)[..., None], image_HWC, mixed.round()).astype(np.uint8)
+
+
+def _open(path: Path) -> Image.Image:
+    if not path.is_file():
+        raise DatasetError(f"{path}: file is missing")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            image = Image.open(path, formats=FILE_FORMATS)
+            if image.width * image.height > MAX_PIXELS:
+                raise DatasetError(
+                    f"{path}: {image.width} x {image.height} pixels, more than {MAX_PIXELS:,}; cut it into tiles"
+                )
+            image.load()
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Warning, Image.DecompressionBombError) as error:
+        if isinstance(error, DatasetError):
+            raise
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # the disk, not the picture
+        raise DatasetError(f"{path}: cannot be read as {', '.join(FILE_FORMATS)} ({error}); export it again") from error
+    return image
+
+
+def _index_values(values_HW: np.ndarray, classes: Sequence[SegmentationClass], path: Path) -> UInt8Array:
+    lookup = np.full(int(max(values_HW.max(initial=0), 255)) + 1, -1, np.int16)
+    lookup[IGNORE_INDEX] = IGNORE_INDEX
+    for one in classes:
+        if one.value < len(lookup):
+            lookup[one.value] = IGNORE_INDEX
+    for index, one in enumerate(trained(classes)):
+        if one.value < len(lookup):
+            lookup[one.value] = index
+    present = np.flatnonzero(np.bincount(values_HW.reshape(-1)))
+    unknown = [int(value) for value in present if lookup[value] < 0]
+    if unknown:
+        raise DatasetError(
+            f"{path}: mask holds {_list(unknown)}, but the classes have {_list([c.value for c in classes])} (255 is void); "
+            f"add the class to classes.json or mend the mask"
+        )
+    return lookup.astype(np.uint8)[values_HW]
+
+
+def _index_colors(image_HWC: UInt8Array, classes: Sequence[SegmentationClass], path: Path) -> UInt8Array:
+    if image_HWC.shape[2] == 4 and (image_HWC[..., 3] != 255).any():
+        raise DatasetError(f"{path}: mask is partly transparent; export it opaque")
+    codes_HW = image_HWC[..., 0].astype(np.int32) << 16 | image_HWC[..., 1].astype(np.int32) << 8 | image_HWC[..., 2]
+    index_of = {_code(one.color): IGNORE_INDEX for one in classes}
+    index_of |= {_code(one.color): index for index, one in enumerate(trained(classes))}
+    present, inverse = np.unique(codes_HW, return_inverse=True)
+    unknown = [f"#{code:06x}" for code in present.tolist() if code not in index_of]
+    if unknown:
+        raise DatasetError(
+            f"{path}: mask holds the colours {_list(unknown)}, which no class has; "
+            f"name them in classes.json or export without anti-aliasing"
+        )
+    return np.array([index_of[code] for code in present.tolist()], np.uint8)[inverse.reshape(codes_HW.shape)]
+
+
+def _code(color: tuple[int, int, int]) -> int:
+    return color[0] << 16 | color[1] << 8 | color[2]
+
+
+def _list(values: Sequence[object], shown: int = 8) -> str:
+    text = ", ".join(str(value) for value in values[:shown])
+    return text + (f", ... ({len(values)} in all)" if len(values) > shown else "")

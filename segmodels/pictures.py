@@ -1,0 +1,88 @@
+"""Pictures for people: sheets of images with titles and the classes' colours, and the leaderboard as a chart."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from segmodels import atomic
+from segmodels.samples import SegmentationClass, UInt8Array, trained
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+CELL_INCHES = 1.7
+
+
+def sheet(
+    path: Path,
+    rows: Sequence[Sequence[UInt8Array]],
+    *,
+    titles: Sequence[str],
+    names: Sequence[str],
+    classes: Sequence[SegmentationClass],
+) -> None:
+    """A grid of H x W x 3 images as PNG, each row named at its left, each column titled, the classes' colours below."""
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Patch
+
+    height, width = rows[0][0].shape[:2]
+    cell_height = CELL_INCHES * min(max(height / width, 0.4), 2.5)
+    legend_lines = -(-len(trained(classes)) // len(titles)) + 1
+    figure = Figure(figsize=(CELL_INCHES * len(titles) + 0.6, cell_height * len(rows) + 0.35 + 0.25 * legend_lines), layout="constrained")
+    axes = figure.subplots(len(rows), len(titles), squeeze=False)
+    for y, row in enumerate(rows):
+        for x, axis in enumerate(axes[y]):
+            axis.set(xticks=[], yticks=[], frame_on=False)
+            if x < len(row):
+                axis.imshow(row[x], interpolation="nearest", aspect="equal")
+            if y == 0:
+                axis.set_title(titles[x], fontsize=8)
+        axes[y][0].set_ylabel(_short(names[y]), fontsize=7)
+    patches = [Patch(facecolor=np.array(one.color) / 255, label=_short(one.name, 24)) for one in trained(classes)]
+    figure.legend(handles=patches, loc="outside lower center", ncols=len(titles), fontsize=8, frameon=False)
+    _save(figure, path)
+
+
+def leaderboard(path: Path, candidates: Sequence[dict[str, Any]], class_names: Sequence[str]) -> None:
+    """Candidates, best on top: mIoU with its 95 % interval at the left, IoU of every class at the right.
+
+    Each candidate has `name`, `miou`, `miou_low`, `miou_high` and `iou`, a list by class with None where undefined.
+    """
+    from matplotlib.figure import Figure
+
+    count = len(candidates)
+    figure = Figure(figsize=(6.2 + 0.75 * len(class_names), 1.9 + 0.5 * count), layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=[5, max(0.75 * len(class_names), 2)], sharey=True)
+    y = np.arange(count)
+    miou = np.array([one["miou"] for one in candidates])
+    errors = np.array([[one["miou"] - one["miou_low"], one["miou_high"] - one["miou"]] for one in candidates]).T
+    left.barh(y, miou, xerr=np.maximum(errors, 0), color="#0072b2", ecolor="#333333", capsize=4, height=0.6)
+    for position, one in zip(y, candidates, strict=True):
+        left.text(0.01, position, f"{one['miou']:.3f}", va="center", color="white", fontsize=9, fontweight="bold")
+    left.set(xlim=(0, 1), xlabel="test mIoU, 95 % interval over images", yticks=y, yticklabels=[one["name"] for one in candidates])
+    left.invert_yaxis()
+    left.spines[["top", "right"]].set_visible(False)
+    values = np.array([[np.nan if v is None else v for v in one["iou"]] for one in candidates], float)
+    right.imshow(values, cmap="cividis", vmin=0, vmax=1, aspect="auto")
+    for row in range(count):
+        for column, value in enumerate(values[row]):
+            text = "-" if np.isnan(value) else f"{value:.2f}"
+            right.text(column, row, text, ha="center", va="center", fontsize=8, color="white" if value < 0.6 else "black")
+    right.set(xticks=range(len(class_names)), title="IoU by class")
+    right.set_xticklabels([_short(name) for name in class_names], rotation=35, ha="right", fontsize=8)
+    right.tick_params(left=False)
+    _save(figure, path)
+
+
+def _save(figure: "Figure", path: Path) -> None:
+    with atomic.file(path) as partial:
+        # no date and no version in the file: the same content gives the same bytes, which DVC compares
+        figure.savefig(partial, format="png", dpi=110, metadata={"Software": None})
+
+
+def _short(text: str, length: int = 18) -> str:
+    """Shortened in the middle, with `$` taken literally by matplotlib."""
+    kept = text if len(text) <= length else f"{text[: length // 2 - 1]}…{text[-(length // 2 - 1) :]}"
+    return kept.replace("$", r"\$")

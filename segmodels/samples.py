@@ -1,0 +1,86 @@
+"""The vocabulary: what an image, a mask, a class and a sample are everywhere in segmodels.
+
+Shape suffixes: B batch, C classes or channels, H W pixels. Images are uint8 RGB, H x W x 3. Masks are uint8 H x W: the index
+of each pixel's class, counted from 0 without gaps, or IGNORE_INDEX where nobody knows (void).
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+IGNORE_INDEX = 255
+"""Void: pixels with this index are neither learned nor scored."""
+
+MAX_CLASSES = 255
+"""uint8 masks with one value taken by void."""
+
+SPLITS = ("train", "val", "test")
+Split = Literal["train", "val", "test"]
+
+UInt8Array = NDArray[np.uint8]
+Int64Array = NDArray[np.int64]
+FloatArray = NDArray[np.float64]
+
+Color = tuple[int, int, int]
+
+# Okabe-Ito: told apart by colour-blind people; class 0 is drawn too (doi:10.1038/nmeth.1618).
+OKABE_ITO: tuple[Color, ...] = (
+    (86, 180, 233),
+    (230, 159, 0),
+    (0, 158, 115),
+    (240, 228, 66),
+    (0, 114, 178),
+    (213, 94, 0),
+    (204, 121, 167),
+)
+
+
+@dataclass(frozen=True)
+class SegmentationClass:
+    """One class as a dataset's masks state it: `value` is what the mask files hold, `ignore` makes it void."""
+
+    name: str
+    value: int
+    color: Color
+    ignore: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "color": list(self.color)}
+
+    @classmethod
+    def from_dict(cls, raw: dict[str, Any]) -> "SegmentationClass":
+        red, green, blue = raw["color"]
+        return cls(raw["name"], raw["value"], (red, green, blue), raw.get("ignore", False))
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One image with its mask, as a dataset format lists it; nothing is decoded yet.
+
+    `split` is None where the dataset gives no split, `group` where it knows no scene, video or patient.
+    """
+
+    id: str
+    image_path: Path
+    mask_path: Path
+    split: Split | None = None
+    group: str | None = None
+
+
+def default_color(index: int) -> Color:
+    """A stable colour for a class index: Okabe-Ito first, then hues spread by the golden ratio."""
+    if index < len(OKABE_ITO):
+        return OKABE_ITO[index]
+    import colorsys
+
+    red, green, blue = colorsys.hsv_to_rgb((index * 0.618033988749895) % 1.0, 0.55, 0.9 - 0.3 * (index % 2))
+    return round(red * 255), round(green * 255), round(blue * 255)
+
+
+def trained(classes: Sequence[SegmentationClass]) -> list[SegmentationClass]:
+    """The classes a network learns, in the order of their indices: all but the ignored, by mask value."""
+    return sorted((c for c in classes if not c.ignore), key=lambda c: c.value)

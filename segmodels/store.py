@@ -1,0 +1,222 @@
+"""Images and masks as memory-mapped shards of raw uint8, with a parquet manifest. Reading one is a slice: no decoding in training.
+
+A store is a folder: `images-00000.bin`, `masks-00000.bin`, ... hold the pixels row by row, `manifest.parquet` says which bytes are
+whose, `dataset.json` names the classes and the statistics. Every image keeps its own size.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import pandas as pd
+import pandera.pandas as pa
+
+from segmodels.atomic import write_json
+from segmodels.errors import DatasetError
+from segmodels.samples import IGNORE_INDEX, SPLITS, SegmentationClass, Split, UInt8Array, trained
+
+SHARD_BYTES = 256 * 2**20
+
+MANIFEST = pa.DataFrameSchema(
+    {
+        "id": pa.Column(str, unique=True),
+        "split": pa.Column(str, pa.Check.isin(SPLITS)),
+        "group": pa.Column(str),
+        "height": pa.Column("int64", pa.Check.ge(1)),
+        "width": pa.Column("int64", pa.Check.ge(1)),
+        "sha256": pa.Column(str, pa.Check.str_length(64, 64)),
+        "shard": pa.Column("int64", pa.Check.ge(0)),
+        "image_offset": pa.Column("int64", pa.Check.ge(0)),
+        "mask_offset": pa.Column("int64", pa.Check.ge(0)),
+        "pixels_void": pa.Column("int64", pa.Check.ge(0)),
+        r"^pixels_\d+$": pa.Column("int64", pa.Check.ge(0), regex=True),
+    },
+    checks=pa.Check(
+        lambda table: table.filter(regex="^pixels_").sum(axis=1) == table["height"] * table["width"],
+        error="the classes' pixels do not add up to height x width",
+    ),
+    strict=True,
+)
+"""`pixels_<class index>` and `pixels_void` count the mask's pixels; `sha256` is of the image's and the mask's pixels."""
+
+
+@dataclass(frozen=True)
+class Packed:
+    """One decoded sample on its way into a store. `image` H x W x 3, `mask` H x W of class indices."""
+
+    id: str
+    split: Split
+    group: str
+    image: UInt8Array
+    mask: UInt8Array
+
+
+def write(folder: Path, samples: Iterable[Packed], classes: Sequence[SegmentationClass], *, shard_bytes: int = SHARD_BYTES) -> None:
+    """Write a store into an empty folder, one sample in memory at a time."""
+    num_classes = len(trained(classes))
+    rows: list[dict[str, Any]] = []
+    moments = _Moments()
+    with _Shards(folder, shard_bytes) as shards:
+        for sample in samples:
+            counts = np.bincount(sample.mask.reshape(-1), minlength=256)
+            shard, image_offset, mask_offset = shards.append(sample.image, sample.mask)
+            if sample.split == "train":
+                moments.add(sample.image)
+            rows.append(
+                {
+                    "id": sample.id,
+                    "split": sample.split,
+                    "group": sample.group,
+                    "height": sample.mask.shape[0],
+                    "width": sample.mask.shape[1],
+                    "sha256": hashlib.sha256(sample.image.tobytes() + sample.mask.tobytes()).hexdigest(),
+                    "shard": shard,
+                    "image_offset": image_offset,
+                    "mask_offset": mask_offset,
+                    "pixels_void": int(counts[IGNORE_INDEX]),
+                    **{f"pixels_{index}": int(counts[index]) for index in range(num_classes)},
+                }
+            )
+    manifest = MANIFEST.validate(pd.DataFrame(rows))
+    manifest.to_parquet(folder / "manifest.parquet", index=False)
+    digest = hashlib.sha256("".join(f"{row['id']}\0{row['split']}\0{row['sha256']}\n" for row in rows).encode()).hexdigest()
+    write_json(
+        folder / "dataset.json",
+        {
+            "classes": [one.to_dict() for one in classes],
+            "mean": moments.mean,
+            "std": moments.std,
+            "num_images": {split: int((manifest["split"] == split).sum()) for split in SPLITS},
+            "sha256": digest,
+        },
+    )
+
+
+class Store:
+    """A store opened for reading. `with` is not needed: memory maps close with the object."""
+
+    def __init__(self, folder: Path) -> None:
+        if not (folder / "dataset.json").is_file():
+            raise DatasetError(f"{folder}: holds no prepared dataset; run `segmodels prepare`")
+        facts = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
+        self.folder = folder
+        self.classes = [SegmentationClass.from_dict(one) for one in facts["classes"]]
+        self.mean: list[float] = facts["mean"]
+        """Mean of the training images' channels, RGB, on a scale of 0 to 255."""
+        self.std: list[float] = facts["std"]
+        self.sha256: str = facts["sha256"]
+        """Of the ids, splits and pixels of all samples."""
+        self.manifest = MANIFEST.validate(pd.read_parquet(folder / "manifest.parquet"))
+
+    @property
+    def num_classes(self) -> int:
+        return len(trained(self.classes))
+
+    def rows(self, split: Split) -> list[int]:
+        """The positions in the manifest of one split's samples, in its order."""
+        return [int(row) for row in np.flatnonzero(self._columns["split"] == split)]
+
+    def image(self, row: int) -> UInt8Array:
+        """A read-only view, H x W x 3: no byte is read before it is used."""
+        height, width, start = self._place(row, "image_offset")
+        return self._maps("images", row)[start : start + height * width * 3].reshape(height, width, 3)
+
+    def mask(self, row: int) -> UInt8Array:
+        """A read-only view, H x W."""
+        height, width, start = self._place(row, "mask_offset")
+        return self._maps("masks", row)[start : start + height * width].reshape(height, width)
+
+    def digest(self, split: Split) -> str:
+        """Of the ids and pixels of one split: equal digests, equal images and masks."""
+        rows = self.rows(split)
+        names, hashes = self._columns["id"][rows], self._columns["sha256"][rows]
+        return hashlib.sha256("".join(f"{a}\0{b}\n" for a, b in zip(names, hashes, strict=True)).encode()).hexdigest()
+
+    def _place(self, row: int, offset: str) -> tuple[int, int, int]:
+        columns = self._columns
+        return int(columns["height"][row]), int(columns["width"][row]), int(columns[offset][row])
+
+    @cached_property
+    def _columns(self) -> dict[str, np.ndarray]:
+        return {name: self.manifest[name].to_numpy() for name in self.manifest}  # pandas' own look-up costs 50 us a value
+
+    @cached_property
+    def _opened(self) -> dict[str, np.ndarray]:
+        return {}
+
+    def _maps(self, kind: str, row: int) -> UInt8Array:
+        name = f"{kind}-{self._columns['shard'][row]:05d}.bin"
+        if name not in self._opened:
+            self._opened[name] = np.memmap(self.folder / name, np.uint8, mode="r")
+        return self._opened[name]
+
+    def __getstate__(self) -> dict[str, Any]:
+        # a worker process opens the maps itself: pickling one would copy the dataset
+        return {key: value for key, value in self.__dict__.items() if key != "_opened"}
+
+
+class _Shards:
+    """Appends to the current pair of files, and starts the next pair when the images' file is full."""
+
+    def __init__(self, folder: Path, shard_bytes: int) -> None:
+        self.folder, self.shard_bytes, self.number = folder, shard_bytes, -1
+        self.files = ExitStack()
+        self.images: BinaryIO
+        self.masks: BinaryIO
+
+    def __enter__(self) -> "_Shards":
+        self._next()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.files.close()
+
+    def append(self, image: UInt8Array, mask: UInt8Array) -> tuple[int, int, int]:
+        if self.images.tell() >= self.shard_bytes:
+            self._next()
+        place = self.number, self.images.tell(), self.masks.tell()
+        self.images.write(np.ascontiguousarray(image).data)
+        self.masks.write(np.ascontiguousarray(mask).data)
+        return place
+
+    def _next(self) -> None:
+        self.files.close()
+        self.number += 1
+        self.images = self.files.enter_context((self.folder / f"images-{self.number:05d}.bin").open("wb"))
+        self.masks = self.files.enter_context((self.folder / f"masks-{self.number:05d}.bin").open("wb"))
+
+
+class _Moments:
+    """Mean and standard deviation of the channels, from integer sums: exact, in any order."""
+
+    def __init__(self) -> None:
+        self.count, self.total, self.squares = 0, np.zeros(3, np.int64), np.zeros(3, np.int64)
+
+    def add(self, image_HWC: UInt8Array) -> None:
+        values = np.arange(256, dtype=np.int64)
+        for channel in range(3):
+            histogram = np.bincount(image_HWC[..., channel].reshape(-1), minlength=256)
+            self.total[channel] += histogram @ values
+            self.squares[channel] += histogram @ values**2
+        self.count += image_HWC.shape[0] * image_HWC.shape[1]
+
+    @property
+    def mean(self) -> list[float]:
+        return [float(value) for value in self.total / max(self.count, 1)]
+
+    @property
+    def std(self) -> list[float]:
+        variance = self.squares / max(self.count, 1) - (self.total / max(self.count, 1)) ** 2
+        return [float(max(value, 1.0)) for value in np.sqrt(np.maximum(variance, 0))]  # 1: images of one colour
+
+
+def iterate(store: Store, split: Split) -> Iterator[tuple[str, UInt8Array, UInt8Array]]:
+    """Id, image and mask of every sample of a split."""
+    for row in store.rows(split):
+        yield str(store.manifest["id"][row]), store.image(row), store.mask(row)
