@@ -19,7 +19,9 @@ NUM_PREVIEWED = 6
 DRAWS_PREVIEWED = 4
 
 
-def augment(prepared: Path, destination: Path, *, recipe: str, options: dict[str, Any], size_px: tuple[int, int], seed: int) -> None:
+def augment(
+    prepared: Path, destination: Path, *, recipe: str, options: dict[str, Any], size_px: tuple[int, int], seed: int
+) -> None:
     """Write `recipe.json` and `preview.png` to `destination`, whole or not at all.
 
     Raises:
@@ -40,7 +42,9 @@ def check(recipe: Recipe, image: UInt8Array, mask: UInt8Array, *, name: str, see
     """Refuse a draw with labels that the mask did not have, or whose mask went elsewhere than its image."""
     drawn_image, drawn_mask = recipe(image, mask, seed=seed)
     if drawn_image.shape != (*recipe.size_px, 3) or drawn_mask.shape != recipe.size_px:
-        raise DatasetError(f"recipe: turns {name} into {drawn_image.shape}, not {(*recipe.size_px, 3)}; end it with a crop or resize")
+        raise DatasetError(
+            f"recipe: turns {name} into {drawn_image.shape}, not {(*recipe.size_px, 3)}; end it with a crop or resize"
+        )
     invented = np.setdiff1d(drawn_mask, np.append(np.unique(mask), IGNORE_INDEX))
     if len(invented):
         raise DatasetError(f"recipe: invents the labels {invented.tolist()} in {name}; resample masks by nearest neighbour")
@@ -76,7 +80,11 @@ def preview(store: Store, recipe: Recipe, path: Path, *, seed: int) -> None:
             drawn_image, drawn_mask = recipe(image, mask, seed=draw_seed(seed, epoch, row))
             cells += [drawn_image, overlay(drawn_image, drawn_mask, store.classes)]
         rows.append(cells)
-    titles = ["image", "mask", *(f"epoch {epoch // 2 + 1}{'' if epoch % 2 == 0 else ' + mask'}" for epoch in range(2 * DRAWS_PREVIEWED))]
+    titles = [
+        "image",
+        "mask",
+        *(f"epoch {epoch // 2 + 1}{'' if epoch % 2 == 0 else ' + mask'}" for epoch in range(2 * DRAWS_PREVIEWED)),
+    ]
     names = [str(store.manifest["id"][row]) for row in spread(store.rows("train"), NUM_PREVIEWED)]
     sheet(path, rows, titles=titles, names=names, classes=store.classes)
 

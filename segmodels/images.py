@@ -80,7 +80,9 @@ def palette(classes: Sequence[SegmentationClass]) -> UInt8Array:
     return colors
 
 
-def overlay(image_HWC: UInt8Array, mask_HW: UInt8Array, classes: Sequence[SegmentationClass], *, opacity: float = 0.55) -> UInt8Array:
+def overlay(
+    image_HWC: UInt8Array, mask_HW: UInt8Array, classes: Sequence[SegmentationClass], *, opacity: float = 0.55
+) -> UInt8Array:
     """The image with its mask laid over it in the classes' colours; void keeps the image."""
     colored = palette(classes)[mask_HW]
     mixed = image_HWC * (1 - opacity) + colored * opacity
@@ -95,9 +97,7 @@ def _open(path: Path) -> Image.Image:
             warnings.simplefilter("error")
             image = Image.open(path, formats=FILE_FORMATS)
             if image.width * image.height > MAX_PIXELS:
-                raise DatasetError(
-                    f"{path}: {image.width} x {image.height} pixels, more than {MAX_PIXELS:,}; cut it into tiles"
-                )
+                raise DatasetError(f"{path}: {image.width} x {image.height} pixels, more than {MAX_PIXELS:,}; cut it into tiles")
             image.load()
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Warning, Image.DecompressionBombError) as error:
         if isinstance(error, DatasetError):

@@ -108,7 +108,9 @@ class Params(Section):
 
     def candidate(self, name: str) -> Candidate:
         if name not in self.candidates:
-            raise ParamsError(f"candidates: there is no {name!r}{catalog.nearest(name, self.candidates)}; there are: {', '.join(self.candidates)}")
+            raise ParamsError(
+                f"candidates: there is no {name!r}{catalog.nearest(name, self.candidates)}; there are: {', '.join(self.candidates)}"
+            )
         return self.candidates[name]
 
     def training_of(self, name: str) -> Training:

@@ -30,7 +30,9 @@ def sheet(
     height, width = rows[0][0].shape[:2]
     cell_height = CELL_INCHES * min(max(height / width, 0.4), 2.5)
     legend_lines = -(-len(trained(classes)) // len(titles)) + 1
-    figure = Figure(figsize=(CELL_INCHES * len(titles) + 0.6, cell_height * len(rows) + 0.35 + 0.25 * legend_lines), layout="constrained")
+    figure = Figure(
+        figsize=(CELL_INCHES * len(titles) + 0.6, cell_height * len(rows) + 0.35 + 0.25 * legend_lines), layout="constrained"
+    )
     axes = figure.subplots(len(rows), len(titles), squeeze=False)
     for y, row in enumerate(rows):
         for x, axis in enumerate(axes[y]):
@@ -61,7 +63,9 @@ def leaderboard(path: Path, candidates: Sequence[dict[str, Any]], class_names: S
     left.barh(y, miou, xerr=np.maximum(errors, 0), color="#0072b2", ecolor="#333333", capsize=4, height=0.6)
     for position, one in zip(y, candidates, strict=True):
         left.text(0.01, position, f"{one['miou']:.3f}", va="center", color="white", fontsize=9, fontweight="bold")
-    left.set(xlim=(0, 1), xlabel="test mIoU, 95 % interval over images", yticks=y, yticklabels=[one["name"] for one in candidates])
+    left.set(
+        xlim=(0, 1), xlabel="test mIoU, 95 % interval over images", yticks=y, yticklabels=[one["name"] for one in candidates]
+    )
     left.invert_yaxis()
     left.spines[["top", "right"]].set_visible(False)
     values = np.array([[np.nan if v is None else v for v in one["iou"]] for one in candidates], float)

@@ -86,9 +86,7 @@ def draw(*, size_px: tuple[int, int] = (128, 128), seed: int | tuple[int, ...] =
     noisy = image * light + rng.normal(0, rng.uniform(2, 12), image.shape)
     # what later shapes cover completely leaves no instance behind: number the rest without gaps
     _, numbered = np.unique(np.append(instances.reshape(-1), 0), return_inverse=True)
-    return Drawing(
-        np.clip(noisy, 0, 255).astype(np.uint8), mask, numbered[:-1].reshape(size_px).astype(np.uint16)
-    )
+    return Drawing(np.clip(noisy, 0, 255).astype(np.uint8), mask, numbered[:-1].reshape(size_px).astype(np.uint16))
 
 
 def _texture(rng: np.random.Generator, size_px: tuple[int, int], color: np.ndarray) -> np.ndarray:

@@ -57,7 +57,9 @@ class Packed:
     mask: UInt8Array
 
 
-def write(folder: Path, samples: Iterable[Packed], classes: Sequence[SegmentationClass], *, shard_bytes: int = SHARD_BYTES) -> None:
+def write(
+    folder: Path, samples: Iterable[Packed], classes: Sequence[SegmentationClass], *, shard_bytes: int = SHARD_BYTES
+) -> None:
     """Write a store into an empty folder, one sample in memory at a time."""
     num_classes = len(trained(classes))
     rows: list[dict[str, Any]] = []

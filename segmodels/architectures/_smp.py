@@ -27,4 +27,6 @@ def build(network: Callable[..., Any], *, encoder: str, weights: str | None, **k
             f"downloaded, or set `weights: null` to train from scratch"
         ) from error
     except (KeyError, ValueError) as error:
-        raise InputError(f"encoder: {encoder!r} does not fit: {error}; see `python -c 'import timm; print(timm.list_models())'`") from error
+        raise InputError(
+            f"encoder: {encoder!r} does not fit: {error}; see `python -c 'import timm; print(timm.list_models())'`"
+        ) from error

@@ -40,8 +40,7 @@ def from_json(path: Path) -> list[SegmentationClass]:
             f'{path}: expected {{"classes": [{{"id": 0, "name": "sky", "color": [128, 128, 128]}}, ...]}}', problems
         ) from error
     classes = [
-        SegmentationClass(one.name, one.id, one.color or default_color(index), one.ignore)
-        for index, one in enumerate(listed)
+        SegmentationClass(one.name, one.id, one.color or default_color(index), one.ignore) for index, one in enumerate(listed)
     ]
     for what in ("name", "value"):
         values = [getattr(one, what) for one in classes]

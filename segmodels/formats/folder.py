@@ -33,7 +33,9 @@ def read(root: Path) -> Iterator[Sample]:
     """
     images, masks = _by_stem(root / "images"), _by_stem(root / "masks")
     alone = [f"{images[i]}: has no mask; expected {root / 'masks' / i}.png" for i in sorted(images.keys() - masks.keys())]
-    alone += [f"{masks[i]}: has no image; expected {root / 'images' / i}.png or .jpg" for i in sorted(masks.keys() - images.keys())]
+    alone += [
+        f"{masks[i]}: has no image; expected {root / 'images' / i}.png or .jpg" for i in sorted(masks.keys() - images.keys())
+    ]
     if alone:
         raise DatasetError(f"{root}: {len(alone)} files have no partner; add it or remove the file", alone)
     facts = _read_csv(root / "samples.csv", set(images)) if (root / "samples.csv").is_file() else {}

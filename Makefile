@@ -1,0 +1,36 @@
+# Every target with a `## ` comment is shown by `make help`.
+VENV ?= .venv
+PYTHON ?= python3
+BIN := $(VENV)/bin
+UV_VERSION := 0.13.9
+export PATH := $(abspath $(BIN)):$(PATH)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup check test test-slow lock
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+setup: $(BIN)/.installed  ## install everything into .venv, as the lock says
+
+$(BIN)/.installed: requirements.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "segmodels needs Python 3.11 or newer: make PYTHON=python3.12")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q --disable-pip-version-check "uv==$(UV_VERSION)"
+	$(BIN)/uv pip install -q --python $(BIN)/python --require-hashes -r requirements.lock
+	$(BIN)/uv pip install -q --python $(BIN)/python --no-deps --no-build-isolation -e .
+	@touch $@
+
+check: setup  ## format, lint and fast tests: under a minute
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/pytest -m "not slow and not pipeline"
+
+test: setup  ## every test but the slow ones: under ten minutes
+	$(BIN)/pytest -m "not slow"
+
+test-slow: setup  ## the slow tests
+	$(BIN)/pytest -m slow; status=$$?; test $$status -eq 0 -o $$status -eq 5
+
+lock:  ## make requirements.lock anew from pyproject.toml
+	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --generate-hashes --no-emit-index-url -q -o requirements.lock --custom-compile-command "make lock"
