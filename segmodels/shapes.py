@@ -25,7 +25,7 @@ CLASSES = [SegmentationClass(NAMES[0], 0, (120, 120, 120))]
 CLASSES += [SegmentationClass(name, value, default_color(value)) for value, name in enumerate(NAMES) if value > 0]
 MARKER = "shapes.json"
 
-_HUE_SPREAD = 0.12  # standard deviation, of the whole circle; the kinds are 0.25 apart
+_HUE_SPREAD = 0.06  # standard deviation, of the whole circle; the kinds are 0.25 apart
 _SUPERSAMPLING = 4  # shapes are drawn this much larger and averaged: anti-aliased edges
 
 
