@@ -25,7 +25,7 @@ CLASSES = [SegmentationClass(NAMES[0], 0, (120, 120, 120))]
 CLASSES += [SegmentationClass(name, value, default_color(value)) for value, name in enumerate(NAMES) if value > 0]
 MARKER = "shapes.json"
 
-_HUE_SPREAD = 0.06  # standard deviation, of the whole circle; the kinds are 0.25 apart
+_HUE_SPREAD = 0.03  # standard deviation, of the whole circle; the kinds are 0.25 apart
 _SUPERSAMPLING = 4  # shapes are drawn this much larger and averaged: anti-aliased edges
 
 
@@ -72,9 +72,9 @@ def draw(*, size_px: tuple[int, int] = (128, 128), seed: int | tuple[int, ...] =
     image = _texture(rng, size_px, _dull(rng))
     mask = np.zeros(size_px, np.uint8)
     instances = np.zeros(size_px, np.uint16)
-    for instance in range(1, int(rng.integers(4, 9)) + 1):
+    for instance in range(1, int(rng.integers(3, 7)) + 1):
         kind = int(rng.integers(1, len(NAMES)))
-        radius = rng.uniform(0.09, 0.26) * min(size_px)
+        radius = rng.uniform(0.12, 0.3) * min(size_px)
         center = rng.uniform([0.08 * width, 0.08 * height], [0.92 * width, 0.92 * height])
         coverage = _coverage(NAMES[kind], size_px, center, radius, rng)
         filling = _texture(rng, size_px, _hue_near(rng, kind))

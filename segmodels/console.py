@@ -1,0 +1,54 @@
+"""What people see on a terminal: progress, the leaderboard as a table, errors without a traceback."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, TypeVar
+
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+T = TypeVar("T")
+
+# without a terminal lines are for log files: never wrapped, never coloured
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def progress(items: Sequence[T], doing: str) -> Iterable[T]:
+    """Pass `items` through with a bar on a terminal, or a line in a log."""
+    if out.is_terminal:
+        return track(items, doing, console=out, transient=True)
+    out.print(f"{doing}: {len(items)}")
+    return items
+
+
+def error(text: str) -> None:
+    err.print(f"[bold red]error:[/] {_plain(text)}")
+
+
+def leaderboard(found: dict[str, Any]) -> None:
+    """Print what `compare` wrote as leaderboard.json."""
+    ranked = found["candidates"]
+    first = ranked[0]
+    table = Table(title=f"Leaderboard on {first['num_images']} test images", title_justify="left")
+    table.add_column("candidate", overflow="fold")
+    for name in ("mIoU", "95 % interval", "pixel acc.", "parameters", "ms/image"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for position, one in enumerate(ranked):
+        table.add_row(
+            _plain(one["name"]),
+            f"{one['miou']:.4f}",
+            f"{one['miou_low']:.3f} to {one['miou_high']:.3f}",
+            f"{one['pixel_accuracy']:.4f}",
+            f"{one['num_parameters'] / 1e6:.1f} M",
+            f"{one['latency_ms']:.1f}",
+            style="bold green" if position == 0 else "",
+        )
+    out.print(table, soft_wrap=False)
+    for one in found["not_ranked"]:
+        out.print(f"[yellow]{_plain(one['name'])} is not ranked:[/] {_plain(one['reason'])}")
+
+
+def _plain(text: str) -> str:
+    """Square brackets in people's names are no markup."""
+    return text.replace("[", r"\[")

@@ -1,0 +1,256 @@
+"""Records of runs in MLflow: a parent run per retraining, a run per candidate. Never decides anything and never stops a training.
+
+The runs are at `MLFLOW_TRACKING_URI`, else in `sqlite:///mlflow.db`. A candidate's run is found again by the hash of what it trains
+on, later by the hash of its bundle: a resumed training goes on in its run, and nothing has to remember run ids.
+"""
+
+import contextlib
+import functools
+import json
+import os
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+from mlflow import MlflowClient
+from mlflow.data.code_dataset_source import CodeDatasetSource
+from mlflow.data.meta_dataset import MetaDataset
+from mlflow.entities import Dataset as DatasetEntity
+from mlflow.entities import DatasetInput, InputTag, Metric, Param, Run
+from mlflow.exceptions import MlflowException
+from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
+from segmodels import console
+from segmodels.errors import InputError
+
+DEFAULT_URI = "sqlite:///mlflow.db"
+PARENT = "SEGMODELS_PARENT_RUN_ID"  # not MLFLOW_RUN_ID, with which a child run would become the parent
+BUNDLE, INPUTS, TEST = "segmodels.bundle_sha256", "segmodels.inputs_sha256", "segmodels.test_sha256"
+
+_FAILURES = (MlflowException, OSError)
+
+
+def uri() -> str:
+    return os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_URI
+
+
+def connect() -> MlflowClient:
+    return MlflowClient(tracking_uri=uri(), registry_uri=os.environ.get("MLFLOW_REGISTRY_URI") or uri())
+
+
+def start_retrain(project: str, *, params: dict[str, Any], dataset: Path) -> str:
+    """Begin the parent run of a retraining, with the resolved params; returns its id.
+
+    Raises:
+        InputError: MLflow cannot be reached.
+    """
+    client = connect()
+    try:
+        run = client.create_run(_experiment(client, project), run_name="retrain", tags={"segmodels.kind": "retrain"})
+        client.log_dict(run.info.run_id, params, "params.yaml")
+        client.log_inputs(run.info.run_id, [_lineage(project, dataset, "retraining")])
+    except _FAILURES as error:
+        raise InputError(f"MLflow at {uri()} cannot be used: {error}; start it or set MLFLOW_TRACKING_URI") from error
+    return str(run.info.run_id)
+
+
+def finish_retrain(run_id: str, *, status: str, reports: Path, summary: dict[str, str]) -> None:
+    """End a parent run. `status` is FINISHED, FAILED or KILLED; the leaderboard goes along where there is one."""
+    client = connect()
+    for path in sorted(reports.glob("leaderboard.*")):
+        client.log_artifact(run_id, str(path), "reports")
+    for key, value in summary.items():
+        client.set_tag(run_id, f"segmodels.{key}", value)
+    client.set_terminated(run_id, status)
+
+
+class CandidateRun:
+    """The run of one candidate's training. When MLflow fails the training goes on, and `record` adds later what is missing."""
+
+    def __init__(self, project: str, candidate: str, *, params: dict[str, Any], dataset: Path) -> None:
+        self.project, self.candidate, self.params, self.dataset = project, candidate, params, dataset
+        self.run_id: str | None = None
+        self.monitor: SystemMetricsMonitor | None = None
+
+    @contextlib.contextmanager
+    def recorded(self) -> Iterator[None]:
+        """Ends the run as finished, killed or failed, as the block ends."""
+        try:
+            yield
+        except BaseException as error:
+            self._end("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
+            raise
+        self._end("FINISHED")
+
+    def start(self, digest: str) -> None:
+        """Find the run of this training if it was interrupted, or begin one."""
+        with _tolerated("begin the run"):
+            client = connect()
+            experiment = _experiment(client, self.project)
+            found = _find(client, experiment, INPUTS, digest)
+            parent = os.environ.get(PARENT)
+            if found is not None and found.info.status != "FINISHED":
+                self.run_id = found.info.run_id
+                client.update_run(self.run_id, status="RUNNING")
+                if parent:
+                    client.set_tag(self.run_id, "mlflow.parentRunId", parent)
+            else:
+                tags = {INPUTS: digest} | ({"mlflow.parentRunId": parent} if parent else {})
+                self.run_id = _create(client, experiment, self.project, self.candidate, self.params, self.dataset, tags)
+            self.monitor = SystemMetricsMonitor(self.run_id, tracking_uri=uri(), resume_logging=found is not None)
+            self.monitor.start()
+
+    def epoch(self, record: dict[str, Any]) -> None:
+        """Log one epoch's record; see `learner.EpochRecord`."""
+        if self.run_id is not None:
+            with _tolerated("log an epoch"):
+                connect().log_batch(self.run_id, metrics=_epoch_metrics(record))
+
+    def trained(self, bundle_sha256: str) -> None:
+        """Note which bundle came out."""
+        if self.run_id is not None:
+            with _tolerated("tag the run"):
+                connect().set_tag(self.run_id, BUNDLE, bundle_sha256)
+
+    def _end(self, status: str) -> None:
+        if self.monitor is not None:
+            self.monitor.finish()
+        if self.run_id is not None:
+            with _tolerated("end the run"):
+                connect().set_terminated(self.run_id, status)
+
+
+def record(
+    project: str,
+    candidate: str,
+    *,
+    params: dict[str, Any],
+    dataset: Path,
+    reports: Path,
+    pictures: Path,
+    parent: str | None,
+) -> str:
+    """Complete the run of a trained and scored candidate; returns its id. Doing it twice changes nothing.
+
+    A candidate whose stage came from DVC's cache, or that trained while MLflow was away, has no run or a part of one: the run is
+    made from `reports`, the folder with its training.json and scores.json. PNGs of `pictures` are logged along.
+    """
+    client = connect()
+    experiment = _experiment(client, project)
+    training = json.loads((reports / "training.json").read_text(encoding="utf-8"))
+    scores = json.loads((reports / "scores.json").read_text(encoding="utf-8"))
+    found = _find(client, experiment, BUNDLE, training["bundle_sha256"])
+    if found is None:
+        tags = {INPUTS: training["inputs_sha256"], BUNDLE: training["bundle_sha256"], "segmodels.cached": "true"}
+        tags |= {"mlflow.parentRunId": parent} if parent else {}
+        run_id = _create(client, experiment, project, candidate, params, dataset, tags)
+        client.set_terminated(run_id, "FINISHED")
+    else:
+        run_id = found.info.run_id
+        if found.data.tags.get(TEST) == scores["test_sha256"]:
+            return run_id
+    known = {metric.step for metric in client.get_metric_history(run_id, "val_miou")}
+    for epoch in training["epochs"]:
+        if epoch["epoch"] not in known:
+            client.log_batch(run_id, metrics=_epoch_metrics(epoch))
+    client.log_batch(run_id, metrics=_test_metrics(scores))
+    for path in [*sorted(reports.iterdir()), *sorted(pictures.glob("*.png"))]:
+        client.log_artifact(run_id, str(path), "reports")
+    client.set_tag(run_id, TEST, scores["test_sha256"])  # last: a record that was cut short is made again
+    return run_id
+
+
+def dvc_digest(dataset: Path) -> str | None:
+    """The hash under which DVC versions the dataset, as `<folder>.dvc` says; at most 36 characters. None: not versioned."""
+    pointer = dataset.with_name(f"{dataset.name}.dvc")
+    if not pointer.is_file():
+        return None
+    return str(yaml.safe_load(pointer.read_text(encoding="utf-8"))["outs"][0]["md5"])
+
+
+def _experiment(client: MlflowClient, project: str) -> str:
+    found = client.get_experiment_by_name(project)
+    if found is not None:
+        return str(found.experiment_id)
+    try:
+        return str(client.create_experiment(project))
+    except MlflowException:  # another process was faster
+        found = client.get_experiment_by_name(project)
+        if found is None:
+            raise
+        return str(found.experiment_id)
+
+
+def _find(client: MlflowClient, experiment: str, tag: str, value: str) -> Run | None:
+    found = client.search_runs(
+        [experiment], filter_string=f"tags.`{tag}` = '{value}'", max_results=1, order_by=["attributes.start_time DESC"]
+    )
+    return found[0] if found else None
+
+
+def _create(
+    client: MlflowClient,
+    experiment: str,
+    project: str,
+    candidate: str,
+    params: dict[str, Any],
+    dataset: Path,
+    tags: dict[str, str],
+) -> str:
+    run = client.create_run(experiment, run_name=candidate, tags=tags | {"segmodels.kind": "candidate"})
+    run_id = str(run.info.run_id)
+    flat = pd.json_normalize(params, sep=".").iloc[0].to_dict()
+    client.log_batch(run_id, params=[Param(key, str(value)) for key, value in flat.items()])
+    client.log_inputs(run_id, [_lineage(project, dataset, "training")])
+    return run_id
+
+
+def _lineage(project: str, dataset: Path, context: str) -> DatasetInput:
+    entity = MetaDataset(CodeDatasetSource({"path": str(dataset)}), name=project, digest=dvc_digest(dataset) or "unversioned")
+    raw = entity.to_dict()
+    return DatasetInput(
+        DatasetEntity(
+            name=raw["name"],
+            digest=raw["digest"],
+            source_type=raw["source_type"],
+            source=raw["source"],
+            profile=raw.get("profile"),
+        ),
+        [InputTag("mlflow.data.context", context)],
+    )
+
+
+def _epoch_metrics(epoch: dict[str, Any]) -> list[Metric]:
+    now, step = int(time.time() * 1000), epoch["epoch"]
+    names = ("train_loss", "val_miou", "learning_rate", "seconds")
+    return [Metric(name, float(epoch[name]), now, step) for name in names]
+
+
+def _test_metrics(scores: dict[str, Any]) -> list[Metric]:
+    now = int(time.time() * 1000)
+    values = {f"test_{key}": scores[key] for key in ("miou", "pixel_accuracy", "latency_ms")}
+    values |= {f"test_iou/{_metric_name(one['name'])}": one["iou"] for one in scores["classes"]}
+    return [Metric(name, float(value), now, 0) for name, value in values.items() if value is not None]
+
+
+def _metric_name(text: str) -> str:
+    """MLflow takes letters, digits and a few signs."""
+    return re.sub(r"[^\w.\- ]", "_", text, flags=re.ASCII)
+
+
+@contextlib.contextmanager
+def _tolerated(doing: str) -> Iterator[None]:
+    try:
+        yield
+    except _FAILURES as error:
+        _warn(f"MLflow at {uri()} did not {doing}; the training goes on, `make retrain` adds what is missing: {error}")
+
+
+@functools.cache
+def _warn(text: str) -> None:
+    """Each warning once."""
+    console.err.print(text, style="yellow", markup=False)
