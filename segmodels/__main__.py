@@ -46,9 +46,9 @@ def options(debug: Annotated[bool, typer.Option(help="Show the traceback of a mi
 def params(path: ParamsPath = PARAMS) -> None:
     """Check params.yaml and print what it resolves to, defaults and all."""
     from segmodels import console
-    from segmodels.params import read, to_yaml
+    from segmodels.params import to_yaml
 
-    console.out.print(to_yaml(read(path)), markup=False, end="")
+    console.out.print(to_yaml(_read(path)), markup=False, end="")
 
 
 @app.command(rich_help_panel="Look")
@@ -57,9 +57,7 @@ def doctor(path: ParamsPath = PARAMS) -> None:
     from segmodels import console
     from segmodels.doctor import examine
 
-    findings = list(console.waiting(examine(path)))
-    console.findings(findings)
-    if any(finding.state == "wrong" for finding in findings):
+    if console.findings(examine(path)):
         raise typer.Exit(1)
 
 
@@ -124,9 +122,9 @@ def ingest(
     from segmodels import console
     from segmodels.dataset import open_dataset
     from segmodels.ingest import ingest as bring_in
-    from segmodels.params import agreed_format, read
+    from segmodels.params import agreed_format
 
-    settings = read(path)
+    settings = _read(path)
     dataset = open_dataset(source, format=agreed_format(settings, format), classes=settings.listed_classes())
     ingested = bring_in(dataset, settings.dataset.path, progress=console.progress)
     (height, width), _ = ingested.sizes.most_common(1)[0]
@@ -189,16 +187,15 @@ def train(
 ) -> None:
     """Train a candidate to a bundle; an interrupted training goes on from its last epoch."""
     _die_with_parent()
-    from segmodels.train import train as run  # noqa: I001 torch first: it decides on threads when it is imported
-    from segmodels.live import Live
+    from segmodels.progress import Live
     from segmodels.tracking import CandidateRun
+    from segmodels.train import train as run
 
     settings = _read(path)
     chosen, training = settings.candidate(candidate), settings.training_of(candidate)
     report = REPORTS / candidate / "training.json"
-    tracked = CandidateRun(
-        settings.project, candidate, params=settings.resolved_candidate(candidate), dataset=settings.dataset.path
-    )
+    resolved = settings.resolved_candidate(candidate)
+    tracked = CandidateRun(settings.project, candidate, params=resolved, dataset=settings.dataset.path)
     live = Live(WORK / "progress" / f"{candidate}.json", tracked.epoch)
     with tracked.recorded():
         sha256 = run(

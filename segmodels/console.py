@@ -1,11 +1,14 @@
 """What people see on a terminal: progress, the leaderboard as a table, errors without a traceback."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
+
+if TYPE_CHECKING:
+    from segmodels.doctor import Finding
 
 T = TypeVar("T")
 
@@ -47,6 +50,16 @@ def leaderboard(found: dict[str, Any]) -> None:
     out.print(table, soft_wrap=False)
     for one in found["not_ranked"]:
         out.print(f"[yellow]{_plain(one['name'])} is not ranked:[/] {_plain(one['reason'])}")
+
+
+def findings(found: Iterable["Finding"]) -> bool:
+    """Print what `doctor` finds, each as it comes; true if something is wrong."""
+    any_wrong = False
+    signs = {"well": "[green]ok   [/]", "doubtful": "[yellow]look [/]", "wrong": "[red]wrong[/]"}
+    for one in found:
+        out.print(f"{signs[one.state]} {_plain(one.name)}: {_plain(one.text)}")
+        any_wrong |= one.state == "wrong"
+    return any_wrong
 
 
 def _plain(text: str) -> str:

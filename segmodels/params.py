@@ -107,11 +107,21 @@ class Params(Section):
     resources: Resources = Resources()
 
     def candidate(self, name: str) -> Candidate:
-        if name not in self.candidates:
-            raise ParamsError(
-                f"candidates: there is no {name!r}{catalog.nearest(name, self.candidates)}; there are: {', '.join(self.candidates)}"
-            )
+        _check_key("candidates", name, self.candidates)
         return self.candidates[name]
+
+    def augmentation(self, name: str) -> Recipe:
+        _check_key("augmentations", name, self.augmentations)
+        return self.augmentations[name]
+
+    def resolved_candidate(self, name: str) -> dict[str, Any]:
+        """Everything that decides how a candidate trains, as plain values."""
+        chosen = self.candidate(name)
+        return {
+            **chosen.model_dump(mode="json", exclude={"training"}),
+            "augmentation": {"name": chosen.augmentation, **self.augmentation(chosen.augmentation).model_dump(mode="json")},
+            "training": self.training_of(name).model_dump(mode="json"),
+        }
 
     def training_of(self, name: str) -> Training:
         """The common training with what the candidate changes."""
@@ -150,6 +160,30 @@ def read(path: Path) -> Params:
     if problems:
         raise ParamsError("\n".join([f"{path}: {len(problems)} wrong", *(f"  - {problem}" for problem in problems)]))
     return params
+
+
+def to_yaml(params: Params) -> str:
+    """The resolved params: what params.yaml says and the defaults of what it does not say."""
+    return yaml.safe_dump(params.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def agreed_format(params: Params, asked: str) -> str:
+    """The format to read a new dataset in, given what its owner asks for.
+
+    Raises:
+        ParamsError: `prepare` would later read it in another one.
+    """
+    if asked == "auto" or params.dataset.format in ("auto", asked):
+        return params.dataset.format if asked == "auto" else asked
+    raise ParamsError(
+        f"dataset.format: is {params.dataset.format!r}, but the dataset is said to be {asked!r}; "
+        f"set dataset.format to {asked} or auto in params.yaml"
+    )
+
+
+def _check_key(section: str, name: str, known: dict[str, Any]) -> None:
+    if name not in known:
+        raise ParamsError(f"{section}: there is no {name!r}{catalog.nearest(name, known)}; there are: {', '.join(known)}")
 
 
 def _check_components(params: Params) -> list[str]:

@@ -99,7 +99,7 @@ def _texture(rng: np.random.Generator, size_px: tuple[int, int], color: np.ndarr
     stripes = 0.5 + 0.5 * np.sin((x * np.cos(angle) + y * np.sin(angle)) * 2 * np.pi / period)
     share = rng.uniform(0, 0.6)
     blend = np.clip((1 - share) * cloud + share * stripes, 0, 1)[..., None]
-    other = np.clip(color + rng.uniform(-60, 60, 3), 0, 255)
+    other = np.clip(color + rng.uniform(-40, 40, 3), 0, 255)
     mixed: np.ndarray = color * blend + other * (1 - blend)
     return mixed
 

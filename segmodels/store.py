@@ -6,7 +6,7 @@ whose, `dataset.json` names the classes and the statistics. Every image keeps it
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
@@ -216,9 +216,3 @@ class _Moments:
     def std(self) -> list[float]:
         variance = self.squares / max(self.count, 1) - (self.total / max(self.count, 1)) ** 2
         return [float(max(value, 1.0)) for value in np.sqrt(np.maximum(variance, 0))]  # 1: images of one colour
-
-
-def iterate(store: Store, split: Split) -> Iterator[tuple[str, UInt8Array, UInt8Array]]:
-    """Id, image and mask of every sample of a split."""
-    for row in store.rows(split):
-        yield str(store.manifest["id"][row]), store.image(row), store.mask(row)

@@ -42,6 +42,14 @@ def connect() -> MlflowClient:
     return MlflowClient(tracking_uri=uri(), registry_uri=os.environ.get("MLFLOW_REGISTRY_URI") or uri())
 
 
+def ping() -> None:
+    """Ask MLflow something; raises MlflowException or OSError when it does not answer."""
+    if uri() == DEFAULT_URI and not Path("mlflow.db").exists():
+        return  # made by the first run
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    connect().search_experiments(max_results=1)
+
+
 def start_retrain(project: str, *, params: dict[str, Any], dataset: Path) -> str:
     """Begin the parent run of a retraining, with the resolved params; returns its id.
 

@@ -46,8 +46,10 @@ def train(
     work: Path,
     on_start: Callable[[str], None] = lambda _: None,
     on_epoch: OnEpoch = lambda *_: None,
-) -> None:
+) -> str:
     """Train a candidate on a prepared dataset; write its bundle and `log_path`, a JSON of its epochs.
+
+    Returns the hash of the bundle.
 
     Killed at any moment and called again with the same inputs, it goes on from the last whole epoch and ends with the weights that
     an unbroken training would have had (on CPU: bit for bit). Checkpoints live under `work`, by the hash of the inputs.
@@ -113,12 +115,13 @@ def train(
             training={**inputs, "precision": used_precision, "best_epoch": best_epoch},
             dataset_sha256=store.sha256,
         )
+        bundle_sha256 = bundle.digest(bundle_folder)
         atomic.write_json(
             log_path,
             {
                 "candidate": candidate,
                 "inputs_sha256": digest,
-                "bundle_sha256": bundle.digest(bundle_folder),
+                "bundle_sha256": bundle_sha256,
                 "device": _name_of(chosen),
                 "precision": used_precision,
                 "best_epoch": best_epoch,
@@ -127,6 +130,7 @@ def train(
             },
         )
         checkpoints.remove_others(folder)
+    return bundle_sha256
 
 
 _NO_INPUTS = {"prepared", "augmented", "bundle_folder", "log_path", "work", "on_start", "on_epoch"}
