@@ -6,7 +6,7 @@ UV_VERSION := 0.13.9
 export PATH := $(abspath $(BIN)):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check test test-slow lock
+.PHONY: help setup demo data retrain mlflow doctor check test test-slow lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -20,6 +20,24 @@ $(BIN)/.installed: requirements.lock pyproject.toml
 	$(BIN)/uv pip install -q --python $(BIN)/python --require-hashes -r requirements.lock
 	$(BIN)/uv pip install -q --python $(BIN)/python --no-deps --no-build-isolation -e .
 	@touch $@
+
+demo: setup  ## draw a small dataset, run the whole pipeline on it, show the leaderboard
+	$(BIN)/segmodels shapes data/raw
+	$(BIN)/python -m flows.retrain
+
+data: setup  ## bring a dataset in: make data SOURCE=<folder> [FORMAT=folder|camvid|auto]
+	@test -n "$(SOURCE)" || { echo "make data: name the dataset's folder: make data SOURCE=<folder> [FORMAT=<name>]"; exit 2; }
+	$(BIN)/segmodels ingest "$(SOURCE)" --format "$(or $(FORMAT),auto)"
+	$(BIN)/dvc add -q data/raw
+
+retrain: setup  ## make anew what has changed: prepare, augment, train, evaluate, compare, register
+	$(BIN)/python -m flows.retrain
+
+doctor: setup  ## say what this machine has and what is wrong
+	$(BIN)/segmodels doctor
+
+mlflow: setup  ## show the runs and the registry in a browser
+	$(BIN)/mlflow ui --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}"
 
 check: setup  ## format, lint and fast tests: under a minute
 	$(BIN)/ruff format --check .

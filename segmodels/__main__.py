@@ -1,51 +1,43 @@
 """The verbs: what `segmodels <verb>` does. Reads params.yaml and hands plain values down; the stages' names are DVC's too."""
 
-import contextlib
-import ctypes
-import errno
 import os
-import signal
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from segmodels import quiet
+from segmodels import console, quiet
 from segmodels.errors import InputError
+from segmodels.processes import die_with_parent
+from segmodels.project import AUGMENTED, BUNDLES, EVALUATED, PARAMS, PREPARED, PROGRESS, RAW, REPORTS, WORK
 
 if TYPE_CHECKING:
     from segmodels.params import Params
 
 # Modules that take seconds to import (torch, pandas) are imported by the verbs that need them: `--help` answers at once.
 
-PREPARED, AUGMENTED, BUNDLES = Path("data/prepared"), Path("data/augmented"), Path("bundles")
-EVALUATED, REPORTS, WORK = Path("data/evaluated"), Path("reports"), Path(".segmodels")
-
 app = typer.Typer(
     help="Continuous retraining for image segmentation. `make help` lists what a project is used with; these are its parts.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    rich_markup_mode="markdown",
+    rich_markup_mode="rich",
 )
-_DEBUG = "SEGMODELS_DEBUG"
 
 ParamsPath = Annotated[Path, typer.Option("--params", help="The file of all values a person may change.")]
-PARAMS = Path("params.yaml")
 
 
 @app.callback()
-def options(debug: Annotated[bool, typer.Option(help="Show the traceback of a mistake in the input too.")] = False) -> None:
+def options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of a mistake in the input too.")] = False,
+) -> None:
     if debug:
-        os.environ[_DEBUG] = "1"  # also for the processes started
+        os.environ[console.DEBUG] = "1"  # also for the processes started
 
 
 @app.command(rich_help_panel="Look")
 def params(path: ParamsPath = PARAMS) -> None:
     """Check params.yaml and print what it resolves to, defaults and all."""
-    from segmodels import console
     from segmodels.params import to_yaml
 
     console.out.print(to_yaml(_read(path)), markup=False, end="")
@@ -54,10 +46,9 @@ def params(path: ParamsPath = PARAMS) -> None:
 @app.command(rich_help_panel="Look")
 def doctor(path: ParamsPath = PARAMS) -> None:
     """Say what this machine has and what is wrong with it or with the project's settings."""
-    from segmodels import console
     from segmodels.doctor import examine
 
-    if console.findings(examine(path)):
+    if console.findings(examine(path, RAW)):
         raise typer.Exit(1)
 
 
@@ -65,8 +56,6 @@ def doctor(path: ParamsPath = PARAMS) -> None:
 def leaderboard(reports: Annotated[Path, typer.Option(help="Where `compare` wrote it.")] = REPORTS) -> None:
     """Print the leaderboard of the last comparison."""
     import json
-
-    from segmodels import console
 
     path = reports / "leaderboard.json"
     if not path.is_file():
@@ -81,7 +70,6 @@ def predict(
     out: Annotated[Path, typer.Option(help="Where the masks and overlays are written.")] = Path("predictions"),
 ) -> None:
     """Write a mask and an overlay for every image, at the image's own size."""
-    from segmodels import console
     from segmodels.bundle import load
     from segmodels.predict import Predictor, predict_files
 
@@ -100,12 +88,11 @@ def predict(
 @app.command(rich_help_panel="Bring data in")
 def shapes(
     destination: Annotated[Path, typer.Argument(help="Folder to draw into.")],
-    count: Annotated[int, typer.Option(min=1, help="How many images.")] = 480,
-    size_px: Annotated[tuple[int, int], typer.Option(help="Height and width.")] = (96, 96),
+    count: Annotated[int, typer.Option(min=1, help="How many images.")] = 320,
+    size_px: Annotated[tuple[int, int], typer.Option(help="Height and width.")] = (128, 128),
     seed: Annotated[int, typer.Option(help="The same seed draws the same images.")] = 0,
 ) -> None:
     """Draw the demo dataset: images, masks and instance ids of shapes."""
-    from segmodels import console
     from segmodels.shapes import write
 
     write(destination, count=count, size_px=size_px, seed=seed, progress=console.progress)
@@ -119,17 +106,16 @@ def ingest(
     path: ParamsPath = PARAMS,
 ) -> None:
     """Check a dataset and copy it to where params.yaml has it; a dataset with a fault is refused whole."""
-    from segmodels import console
     from segmodels.dataset import open_dataset
     from segmodels.ingest import ingest as bring_in
     from segmodels.params import agreed_format
 
     settings = _read(path)
     dataset = open_dataset(source, format=agreed_format(settings, format), classes=settings.listed_classes())
-    ingested = bring_in(dataset, settings.dataset.path, progress=console.progress)
+    ingested = bring_in(dataset, RAW, progress=console.progress)
     (height, width), _ = ingested.sizes.most_common(1)[0]
     console.out.print(
-        f"{settings.dataset.path}: {ingested.num_images} pairs, {ingested.num_classes} classes, format `{dataset.format}`, "
+        f"{RAW}: {ingested.num_images} pairs, {ingested.num_classes} classes, format `{dataset.format}`, "
         f"mostly {width} x {height} (width x height)",
         markup=False,
     )
@@ -146,13 +132,12 @@ def ingest(
 @app.command(rich_help_panel="Stages, as dvc.yaml runs them")
 def prepare(path: ParamsPath = PARAMS) -> None:
     """Check every pair, split, and pack the dataset into memory-mapped shards."""
-    from segmodels import console
     from segmodels.dataset import open_dataset
     from segmodels.prepare import prepare as run
 
     settings = _read(path)
     run(
-        open_dataset(settings.dataset.path, format=settings.dataset.format, classes=settings.listed_classes()),
+        open_dataset(RAW, format=settings.dataset.format, classes=settings.listed_classes()),
         PREPARED,
         method=settings.splits.method,
         group_pattern=settings.splits.group,
@@ -186,8 +171,8 @@ def train(
     path: ParamsPath = PARAMS,
 ) -> None:
     """Train a candidate to a bundle; an interrupted training goes on from its last epoch."""
-    _die_with_parent()
-    from segmodels.progress import Live
+    die_with_parent()
+    from segmodels.progress import Live, TrainingProgress
     from segmodels.tracking import CandidateRun
     from segmodels.train import train as run
 
@@ -195,8 +180,8 @@ def train(
     chosen, training = settings.candidate(candidate), settings.training_of(candidate)
     report = REPORTS / candidate / "training.json"
     resolved = settings.resolved_candidate(candidate)
-    tracked = CandidateRun(settings.project, candidate, params=resolved, dataset=settings.dataset.path)
-    live = Live(WORK / "progress" / f"{candidate}.json", tracked.epoch)
+    tracked = CandidateRun(settings.project, candidate, params=resolved, dataset=RAW)
+    live = Live(PROGRESS / f"{candidate}.json", tracked.epoch)
     with tracked.recorded():
         sha256 = run(
             PREPARED,
@@ -223,6 +208,7 @@ def train(
             work=WORK,
             on_start=tracked.start,
             on_epoch=live,
+            callbacks=[TrainingProgress(candidate)],
         )
         tracked.trained(sha256)
 
@@ -230,7 +216,6 @@ def train(
 @app.command(rich_help_panel="Stages, as dvc.yaml runs them")
 def evaluate(candidate: Annotated[str, typer.Argument(help="A key of `candidates:`.")], path: ParamsPath = PARAMS) -> None:
     """Score a candidate's bundle on the test images, one by one."""
-    from segmodels import console
     from segmodels.evaluate import evaluate as run
 
     _read(path).candidate(candidate)
@@ -257,43 +242,14 @@ def compare(path: ParamsPath = PARAMS) -> None:
 def main() -> None:
     """Run a verb. Exit codes: 0 done, 1 a fault of the program or of the machine, 2 a mistake in the input."""
     quiet.apply()
-    with explained():
+    with console.explained():
         app()
-
-
-@contextlib.contextmanager
-def explained() -> Iterator[None]:
-    """Errors as people need them: mistakes and full disks without a traceback."""
-    try:
-        yield
-    except InputError as error:
-        _fail(str(error), 2)
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        where = f" ({error.filename})" if error.filename else ""
-        _fail(f"the disk is full{where}; free some space and run the same again: what was half-written is not kept", 1)
-
-
-def _fail(text: str, code: int) -> None:
-    from segmodels import console
-
-    if os.environ.get(_DEBUG):
-        raise
-    console.error(text)
-    sys.exit(code)
 
 
 def _read(path: Path) -> "Params":
     from segmodels.params import read
 
     return read(path)
-
-
-def _die_with_parent() -> None:
-    """A training must not outlive a killed `dvc`: the next one would run beside it. Linux only; elsewhere the lock makes it wait."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(1, signal.SIGKILL)  # 1: PR_SET_PDEATHSIG
 
 
 if __name__ == "__main__":

@@ -1,12 +1,8 @@
 """Checkpoints of a running training: found again by what it trains on, written whole or not at all, read without pickle."""
 
-import contextlib
-import fcntl
 import hashlib
 import json
-import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -46,18 +42,6 @@ def digest(inputs: dict[str, Any]) -> str:
     for source in sorted(package.rglob("*.py")):
         hashed.update(source.relative_to(package).as_posix().encode() + b"\0" + source.read_bytes())
     return hashed.hexdigest()
-
-
-@contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Only one training at a time in a folder; a second one waits until the first has ended, however it ends."""
-    folder.mkdir(parents=True, exist_ok=True)
-    handle = os.open(folder / "lock", os.O_CREAT | os.O_RDWR, 0o666)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
 
 
 def remove_others(folder: Path) -> None:

@@ -1,16 +1,24 @@
 """What people see on a terminal: progress, the leaderboard as a table, errors without a traceback."""
 
-from collections.abc import Iterable, Sequence
+import contextlib
+import errno
+import os
+import sys
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from segmodels.errors import InputError
+
 if TYPE_CHECKING:
     from segmodels.doctor import Finding
 
 T = TypeVar("T")
+
+DEBUG = "SEGMODELS_DEBUG"
 
 # without a terminal lines are for log files: never wrapped, never coloured
 out = Console(highlight=False, soft_wrap=True)
@@ -25,8 +33,31 @@ def progress(items: Sequence[T], doing: str) -> Iterable[T]:
     return items
 
 
+def say(text: str) -> None:
+    """A line as it is, brackets and all."""
+    out.print(text, markup=False)
+
+
 def error(text: str) -> None:
     err.print(f"[bold red]error:[/] {_plain(text)}")
+
+
+@contextlib.contextmanager
+def explained() -> Iterator[None]:
+    """Errors as people need them: mistakes (exit code 2) and full disks (1) without a traceback, unless DEBUG is set."""
+    try:
+        yield
+    except InputError as mistake:
+        if os.environ.get(DEBUG):
+            raise
+        error(str(mistake))
+        sys.exit(2)
+    except OSError as fault:
+        if fault.errno not in (errno.ENOSPC, errno.EDQUOT) or os.environ.get(DEBUG):
+            raise
+        where = f" ({fault.filename})" if fault.filename else ""
+        error(f"the disk is full{where}; free some space and run the same again: what was half-written is not kept")
+        sys.exit(1)
 
 
 def leaderboard(found: dict[str, Any]) -> None:

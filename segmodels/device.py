@@ -1,7 +1,6 @@
 """Which device a training or a prediction runs on, and in which precision."""
 
 import contextlib
-import fcntl
 import os
 import time
 from collections.abc import Iterator
@@ -10,6 +9,7 @@ from typing import Literal
 
 import torch
 
+from segmodels import locks
 from segmodels.errors import InputError
 
 Precision = Literal["bf16", "fp32"]
@@ -38,8 +38,13 @@ def default() -> torch.device:
     return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
 
 
+def slots() -> int:
+    """How many trainings may run at once: one a GPU, one on a machine without."""
+    return max(1, torch.cuda.device_count())
+
+
 @contextlib.contextmanager
-def claimed(locks: Path, *, poll_s: float = 2.0) -> Iterator[torch.device]:
+def claimed(folder: Path, *, poll_s: float = 2.0) -> Iterator[torch.device]:
     """A GPU for this process alone, or the CPU where there is none.
 
     The lock is held by the process that computes: a trainer that outlives its parent keeps its GPU taken, and a killed one lets go.
@@ -49,20 +54,12 @@ def claimed(locks: Path, *, poll_s: float = 2.0) -> Iterator[torch.device]:
     if count == 0:
         yield torch.device("cpu")
         return
-    locks.mkdir(parents=True, exist_ok=True)
     while True:
         for index in range(count):
-            handle = os.open(locks / f"gpu-{_visible(index)}.lock", os.O_CREAT | os.O_RDWR, 0o666)
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                os.close(handle)
-                continue
-            try:
-                yield torch.device("cuda", index)
-            finally:
-                os.close(handle)
-            return
+            with locks.held_if_free(folder / f"gpu-{_visible(index)}.lock") as free:
+                if free:
+                    yield torch.device("cuda", index)
+                    return
         time.sleep(poll_s)
 
 

@@ -30,7 +30,7 @@ class Finding:
     text: str
 
 
-def examine(params_path: Path) -> Iterator[Finding]:
+def examine(params_path: Path, dataset: Path) -> Iterator[Finding]:
     """Look at everything, one finding after the other."""
     yield _python()
     yield from _torch()
@@ -38,7 +38,7 @@ def examine(params_path: Path) -> Iterator[Finding]:
     yield _memory()
     yield _disk(Path.cwd())
     yield from _programs()
-    yield _params(params_path)
+    yield _params(params_path, dataset)
     yield from _servers()
 
 
@@ -96,17 +96,15 @@ def _programs() -> Iterator[Finding]:
         yield Finding("git", "wrong", "is not installed; DVC needs it")
 
 
-def _params(path: Path) -> Finding:
+def _params(path: Path, dataset: Path) -> Finding:
     try:
         read = params.read(path)
     except InputError as error:
         return Finding("params", "wrong", str(error))
     names = f"project {read.project}, candidates {', '.join(read.candidates)}"
-    if not read.dataset.path.is_dir():
-        return Finding(
-            "params", "doubtful", f"{names}; {read.dataset.path} is missing: `make data SOURCE=<folder> FORMAT=<name>`"
-        )
-    return Finding("params", "well", f"{names}; dataset at {read.dataset.path}")
+    if not dataset.is_dir():
+        return Finding("params", "doubtful", f"{names}; {dataset} is missing: `make data SOURCE=<folder> FORMAT=<name>`")
+    return Finding("params", "well", f"{names}; dataset at {dataset}")
 
 
 def _servers() -> Iterator[Finding]:

@@ -45,7 +45,6 @@ class Recipe(BaseModel):
 
 
 class Dataset(Section):
-    path: Path = Path("data/raw")
     format: str = "auto"
 
 
@@ -212,6 +211,10 @@ def _check_components(params: Params) -> list[str]:
             near = catalog.nearest(candidate.augmentation, params.augmentations)
             known = ", ".join(params.augmentations)
             problems.append(f"{where}.augmentation: there is no {candidate.augmentation!r}{near}; there are: {known}")
+        if tuple(candidate.training.get("size_px", params.training.size_px)) != params.training.size_px:
+            problems.append(
+                f"{where}.training.size_px: is {candidate.training['size_px']}; all candidates share training.size_px"
+            )
         try:
             params.training_of(key)
         except pydantic.ValidationError as error:

@@ -38,9 +38,7 @@ class Drawing:
     instances: np.ndarray
 
 
-def write(
-    destination: Path, *, count: int = 400, size_px: tuple[int, int] = (128, 128), seed: int = 0, progress: Progress[int] = silent
-) -> None:
+def write(destination: Path, *, count: int, size_px: tuple[int, int], seed: int, progress: Progress[int] = silent) -> None:
     """Write the dataset in the format `folder`, with instance ids in `instances/`, whole or not at all.
 
     Raises:
@@ -65,7 +63,7 @@ def write(
         (partial / MARKER).write_text(json.dumps({"count": count, "size_px": list(size_px), "seed": seed}) + "\n")
 
 
-def draw(*, size_px: tuple[int, int] = (128, 128), seed: int | tuple[int, ...] = 0) -> Drawing:
+def draw(*, size_px: tuple[int, int], seed: int | tuple[int, ...]) -> Drawing:
     """One picture; a pure function of its arguments."""
     rng = np.random.default_rng(seed)
     height, width = size_px

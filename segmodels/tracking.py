@@ -50,8 +50,9 @@ def ping() -> None:
     connect().search_experiments(max_results=1)
 
 
-def start_retrain(project: str, *, params: dict[str, Any], dataset: Path) -> str:
-    """Begin the parent run of a retraining, with the resolved params; returns its id.
+@contextlib.contextmanager
+def retrain_run(project: str, *, params: dict[str, Any], dataset: Path) -> Iterator[str]:
+    """The parent run of a retraining, with the resolved params; yields its id. It ends as finished, killed or failed, as the block does.
 
     Raises:
         InputError: MLflow cannot be reached.
@@ -59,21 +60,32 @@ def start_retrain(project: str, *, params: dict[str, Any], dataset: Path) -> str
     client = connect()
     try:
         run = client.create_run(_experiment(client, project), run_name="retrain", tags={"segmodels.kind": "retrain"})
-        client.log_dict(run.info.run_id, params, "params.yaml")
-        client.log_inputs(run.info.run_id, [_lineage(project, dataset, "retraining")])
+        run_id = str(run.info.run_id)
+        client.log_dict(run_id, params, "params.yaml")
+        client.log_inputs(run_id, [_lineage(project, dataset, "retraining")])
     except _FAILURES as error:
         raise InputError(f"MLflow at {uri()} cannot be used: {error}; start it or set MLFLOW_TRACKING_URI") from error
-    return str(run.info.run_id)
+    try:
+        yield run_id
+    except BaseException as error:
+        client.set_terminated(run_id, _status_of(error))
+        raise
+    client.set_terminated(run_id, "FINISHED")
 
 
-def finish_retrain(run_id: str, *, status: str, reports: Path, summary: dict[str, str]) -> None:
-    """End a parent run. `status` is FINISHED, FAILED or KILLED; the leaderboard goes along where there is one."""
+def conclude(run_id: str, *, reports: Path, verdict: str) -> None:
+    """Add to a parent run what came out: the leaderboard and what the gate said."""
     client = connect()
     for path in sorted(reports.glob("leaderboard.*")):
         client.log_artifact(run_id, str(path), "reports")
-    for key, value in summary.items():
-        client.set_tag(run_id, f"segmodels.{key}", value)
-    client.set_terminated(run_id, status)
+    client.set_tag(run_id, "segmodels.verdict", verdict)
+
+
+def address(run_id: str) -> str | None:
+    """Where a browser shows a run; None without a server."""
+    if not uri().startswith(("http://", "https://")):
+        return None
+    return f"{uri().rstrip('/')}/#/experiments/{connect().get_run(run_id).info.experiment_id}/runs/{run_id}"
 
 
 class CandidateRun:
@@ -90,7 +102,7 @@ class CandidateRun:
         try:
             yield
         except BaseException as error:
-            self._end("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
+            self._end(_status_of(error))
             raise
         self._end("FINISHED")
 
@@ -248,6 +260,10 @@ def _test_metrics(scores: dict[str, Any]) -> list[Metric]:
 def _metric_name(text: str) -> str:
     """MLflow takes letters, digits and a few signs."""
     return re.sub(r"[^\w.\- ]", "_", text, flags=re.ASCII)
+
+
+def _status_of(error: BaseException) -> str:
+    return "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED"
 
 
 @contextlib.contextmanager

@@ -1,8 +1,9 @@
 """Stage `train`: train one candidate to a bundle. The demo: about a minute on two CPU cores; CamVid: see the README."""
 
 import json
+import logging
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,9 +11,8 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 
-from segmodels import atomic, batches, bundle, catalog, checkpoints, device, network
+from segmodels import atomic, batches, bundle, catalog, checkpoints, device, locks, network
 from segmodels.learner import EpochRecord, Learner
-from segmodels.progress import TrainingProgress
 from segmodels.recipes import Recipe
 from segmodels.store import Store
 
@@ -46,6 +46,7 @@ def train(
     work: Path,
     on_start: Callable[[str], None] = lambda _: None,
     on_epoch: OnEpoch = lambda *_: None,
+    callbacks: Sequence[Callback] = (),
 ) -> str:
     """Train a candidate on a prepared dataset; write its bundle and `log_path`, a JSON of its epochs.
 
@@ -57,6 +58,7 @@ def train(
     Args:
         size_px: height and width of the crops that the recipe in `augmented` draws.
         on_start: told the hash of the inputs before the first step.
+        callbacks: Lightning's, to watch the training with.
     """
     inputs = {key: value for key, value in locals().items() if key not in _NO_INPUTS}
     store, recipe_path = Store(prepared), augmented / "recipe.json"
@@ -64,7 +66,7 @@ def train(
     inputs |= {"dataset": store.sha256, "recipe": json.loads(recipe_path.read_text(encoding="utf-8"))}
     digest = checkpoints.digest(inputs)
     folder = work / "checkpoints" / candidate / digest
-    with checkpoints.locked(folder), device.claimed(work / "gpus") as chosen:
+    with locks.held(folder / "lock"), device.claimed(work / "gpus") as chosen:
         on_start(digest)
         used_precision = device.precision(precision, chosen)
         torch.manual_seed(seed)
@@ -89,7 +91,6 @@ def train(
             learner,
             store,
             recipe,
-            candidate=candidate,
             folder=folder,
             chosen=chosen,
             precision=used_precision,
@@ -98,7 +99,7 @@ def train(
             batch_size=batch_size,
             patience=early_stopping_patience,
             seed=seed,
-            on_epoch=on_epoch,
+            callbacks=[_Tell(on_epoch), *callbacks],
         )
         best = checkpoints.read(folder / checkpoints.BEST)
         learner.load_state_dict(best["state_dict"])
@@ -133,7 +134,7 @@ def train(
     return bundle_sha256
 
 
-_NO_INPUTS = {"prepared", "augmented", "bundle_folder", "log_path", "work", "on_start", "on_epoch"}
+_NO_INPUTS = {"prepared", "augmented", "bundle_folder", "log_path", "work", "on_start", "on_epoch", "callbacks"}
 """Arguments of `train` that say where things are, not what comes out."""
 
 
@@ -142,7 +143,6 @@ def _fit(
     store: Store,
     recipe: Recipe,
     *,
-    candidate: str,
     folder: Path,
     chosen: torch.device,
     precision: device.Precision,
@@ -151,22 +151,24 @@ def _fit(
     batch_size: int,
     patience: int | None,
     seed: int,
-    on_epoch: OnEpoch,
+    callbacks: Sequence[Callback],
 ) -> None:
     on_gpu = chosen.type == "cuda"
-    callbacks: list[Callback] = [_Tell(on_epoch)]
+    callbacks = list(callbacks)
     if patience is not None:
         callbacks.append(EarlyStopping("val_miou", mode="max", patience=patience, check_on_train_epoch_end=True))
     callbacks += [
-        TrainingProgress(candidate),
         # two of them, since one with `save_last` skips the epochs that are not the best so far
         ModelCheckpoint(folder, checkpoints.BEST_STEM, "val_miou", mode="max", **_EVERY_EPOCH),
         ModelCheckpoint(folder, checkpoints.LAST_STEM, **_EVERY_EPOCH),
     ]
+    # greetings and advice of Lightning; what matters of them our own progress says
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
     with warnings.catch_warnings():
         # advice for other machines: more workers are slower on few cores, and a short epoch is no mistake
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         warnings.filterwarnings("ignore", message=".*is smaller than the logging interval.*")
+        warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")  # Lightning's use of torch
         warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not empty.*")
         trainer = pl.Trainer(
             accelerator="gpu" if on_gpu else "cpu",

@@ -1,0 +1,223 @@
+"""DVC stages as Prefect tasks. The only file that calls DVC: what depends on what is read from dvc.yaml, never written again."""
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import networkx
+from dvc.repo import Repo
+from prefect import task
+from prefect.artifacts import create_progress_artifact, update_progress_artifact
+from prefect.cache_policies import NO_CACHE
+
+from segmodels.errors import InputError
+from segmodels.project import PROGRESS
+
+MISTAKE = re.compile(r"exited with 2\b")
+"""How DVC reports a stage that ended for a mistake in the input: trying again would end the same way."""
+
+_DVC = (
+    sys.executable,
+    "-c",
+    "import sys; from segmodels.processes import die_with_parent; die_with_parent(); from dvc.cli import main; sys.exit(main())",
+)
+
+
+# dvc.yaml says `python`: it is to be this one
+_OURS_FIRST = {"PYTHONUNBUFFERED": "1", "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])}
+
+
+class StageError(Exception):
+    """A stage failed. `mistake`: for a reason that a retry cannot mend."""
+
+    def __init__(self, stage: str, reason: str, *, mistake: bool) -> None:
+        super().__init__(f"{stage}: {reason}")
+        self.mistake = mistake
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage of dvc.yaml. `upstream` names the stages it waits for; `outs` are its outputs."""
+
+    name: str
+    upstream: frozenset[str]
+    outs: tuple[Path, ...]
+
+    @property
+    def candidate(self) -> str | None:
+        """Whose training or evaluation this is; None for what concerns all."""
+        return self.name.partition("@")[2] if self.kind in ("train", "evaluate") else None
+
+    @property
+    def kind(self) -> str:
+        return self.name.partition("@")[0]
+
+
+def version_dataset(path: Path) -> bool:
+    """Have DVC version the dataset as it is now; true if it is not what was versioned last.
+
+    Raises:
+        InputError: there is no dataset.
+    """
+    pointer = path.with_name(f"{path.name}.dvc")
+    if not path.is_dir():
+        remedy = "`dvc pull` fetches it from your remote" if pointer.is_file() else "`make data SOURCE=<folder> FORMAT=<name>`"
+        raise InputError(f"{path}: there is no dataset; {remedy}")
+    if pointer.is_file():
+        with _repo() as repo:
+            if not repo.status(targets=[str(pointer)]):
+                return False
+    _run("add", str(path))
+    return True
+
+
+def stale() -> list[Stage]:
+    """The stages whose inputs have changed since they ran, and all that follow from them, in an order that can be run."""
+    with _repo() as repo:
+        graph: networkx.DiGraph = repo.index.graph.reverse()  # DVC's edges go from a stage to what it needs
+        changed = set(repo.status())
+        due = [stage for stage in graph if stage.addressing in changed]
+        pending = set(due).union(*(networkx.descendants(graph, stage) for stage in due))
+        return [
+            Stage(
+                name=stage.addressing,
+                upstream=frozenset(other.addressing for other in graph.predecessors(stage) if other in pending),
+                outs=tuple(Path(out.fs_path).relative_to(repo.root_dir) for out in stage.outs),
+            )
+            for generation in networkx.topological_generations(graph)
+            for stage in generation
+            if stage in pending and not stage.is_data_source
+        ]
+
+
+@task(
+    task_run_name="{stage.name}",
+    cache_policy=NO_CACHE,  # what it reads are files, which Prefect cannot see
+    persist_result=False,
+    retries=1,
+    retry_delay_seconds=5,
+    retry_condition_fn=lambda _task, _run, state: not _is_mistake(state),
+)
+def run_stage(stage: Stage, *, relayed: bool, environment: dict[str, str]) -> None:
+    """Run one stage, if DVC does not find that nothing has changed.
+
+    Args:
+        relayed: pass the output on line by line, as is needed when several stages share the terminal; else a stage has the
+            terminal to itself, with live progress bars.
+        environment: what differs from run to run, and is no part of what the stage depends on.
+
+    Raises:
+        StageError: it failed.
+    """
+    watched = _watched(str(stage.candidate)) if stage.kind == "train" else contextlib.nullcontext()
+    with watched:
+        _run("repro", "-q", "-s", stage.name, relayed=relayed, environment=environment)
+
+
+def discard(stages: Sequence[Stage]) -> None:
+    """Remove what the stages left in an earlier run, so that nobody takes it for today's. DVC's cache still has it."""
+    for out in [out for stage in stages for out in stage.outs]:
+        if out.is_dir():
+            shutil.rmtree(out)
+        else:
+            out.unlink(missing_ok=True)
+
+
+def _is_mistake(state: Any) -> bool:
+    error = state.result(raise_on_failure=False)
+    return isinstance(error, StageError) and error.mistake
+
+
+@contextlib.contextmanager
+def _repo() -> Iterator[Repo]:
+    with Repo() as repo:
+        yield repo
+
+
+def _run(*arguments: str, relayed: bool = False, environment: dict[str, str] | None = None) -> None:
+    """Run a DVC command in a process of its own: two in one process would share its state and its lock."""
+    process = subprocess.Popen(
+        [*_DVC, "--wait-for-lock", *arguments],
+        stdout=subprocess.PIPE if relayed else None,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        env=os.environ | _OURS_FIRST | (environment or {}),
+    )
+    said: deque[str] = deque(maxlen=40)
+    readers = [threading.Thread(target=_relay, args=(process.stderr, sys.stderr, said))]
+    if relayed:
+        readers.append(threading.Thread(target=_relay, args=(process.stdout, sys.stdout, None)))
+    for reader in readers:
+        reader.start()
+    try:
+        code = process.wait()
+    finally:
+        if process.poll() is None:  # interrupted
+            process.terminate()
+            process.wait()
+        for reader in readers:
+            reader.join()
+    if code != 0:
+        text = "".join(said)
+        reason = _reason(said) or f"dvc {' '.join(arguments)} ended with {code}"
+        raise StageError(arguments[-1], reason, mistake=MISTAKE.search(text) is not None)
+
+
+def _relay(source: IO[str] | None, sink: IO[str], said: deque[str] | None) -> None:
+    """Pass lines on as they come, and keep the last of them."""
+    assert source is not None
+    for line in source:
+        if said is not None:
+            said.append(line)
+        sink.write(line)
+        sink.flush()
+
+
+def _reason(said: Sequence[str]) -> str:
+    """The last thing said before DVC's own words, which only repeat that a command failed."""
+    own = [line.strip() for line in said if line.strip() and not line.startswith(("ERROR:", "WARNING:"))]
+    return own[-1].removeprefix("error: ") if own else " ".join(line.strip() for line in said if line.startswith("ERROR:"))
+
+
+@contextlib.contextmanager
+def _watched(candidate: str) -> Iterator[None]:
+    """Show in Prefect how far a training is, from the file that it keeps."""
+    live = PROGRESS / f"{candidate}.json"
+    live.unlink(missing_ok=True)
+    artifact = create_progress_artifact(0.0, key=f"training-{candidate}", description=f"{candidate}: starting")
+    ended = threading.Event()
+
+    def look() -> None:
+        shown = None
+        while not ended.wait(2):
+            with contextlib.suppress(FileNotFoundError):
+                now = json.loads(live.read_text(encoding="utf-8"))
+                if now != shown:
+                    _show(artifact, candidate, now)
+                    shown = now
+
+    watcher = threading.Thread(target=look, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        watcher.join()
+    if live.exists():
+        _show(artifact, candidate, json.loads(live.read_text(encoding="utf-8")))
+
+
+def _show(artifact: Any, candidate: str, now: dict[str, Any]) -> None:
+    text = f"{candidate}: epoch {now['epoch']} of at most {now['epochs']}, validation mIoU {now['val_miou']:.4f}"
+    update_progress_artifact(artifact, 100 * now["epoch"] / now["epochs"], description=text)

@@ -1,0 +1,207 @@
+"""The model registry: every best candidate becomes a version; one that passes the gate becomes `champion`.
+
+Registration is keyed by the bundle's content and the decision by what it rests on, so that doing either again changes nothing.
+"""
+
+import hashlib
+import importlib.metadata
+import json
+import subprocess
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import mlflow
+import numpy as np
+from mlflow import MlflowClient
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+from mlflow.models import ModelSignature
+from mlflow.types import Schema, TensorSpec
+
+import segmodels
+from segmodels import bundle, locks, mlflow_model, tracking
+from segmodels.errors import InputError
+from segmodels.predict import Predictor
+from segmodels.project import LOCKS
+from segmodels.samples import trained
+from segmodels.scoring import score, summarise
+from segmodels.store import Store
+
+CHAMPION = "champion"
+_SERVING = (
+    "mlflow",
+    "numpy",
+    "opencv-python-headless",
+    "pillow",
+    "pydantic",
+    "safetensors",
+    "segmentation-models-pytorch",
+    "timm",
+    "torch",
+    "torchvision",
+)
+_BUNDLE, _DECISION = "segmodels.bundle_sha256", "segmodels.decision"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the gate says of a version, and why, in one sentence."""
+
+    decision: Literal["promote", "keep"]
+    reason: str
+    version: str
+
+
+def decision_key(bundle_sha256: str, test_sha256: str, gate: dict[str, float]) -> str:
+    """Of everything that a decision rests on, but for the champion: that a person has rolled back is no reason to promote again."""
+    return hashlib.sha256(json.dumps([bundle_sha256, test_sha256, gate], sort_keys=True).encode()).hexdigest()
+
+
+def decided(project: str, key: str) -> Verdict | None:
+    """The verdict of this decision if it has been made."""
+    client = tracking.connect()
+    for version in _versions(client, project, _DECISION, key):
+        return Verdict(**json.loads(version.tags["segmodels.verdict"]))
+    return None
+
+
+def decide(
+    project: str,
+    *,
+    best: dict[str, Any],
+    test_sha256: str,
+    gate: dict[str, float],
+    bundle_folder: Path,
+    prepared: Path,
+    run_id: str,
+) -> Verdict:
+    """Register the best candidate unless its bundle is registered, and make it champion if it passes the gate.
+
+    Args:
+        best: the candidate's entry of the leaderboard.
+        gate: `min_miou` and `min_gain` of params.yaml.
+        run_id: the MLflow run that the version belongs to.
+    """
+    client = tracking.connect()
+    # an alias is no compare-and-swap: only one process of this machine decides at a time
+    with locks.held(LOCKS / f"registry-{project}"):
+        version = _registered(client, project, bundle_folder, best, run_id)
+        champion = _champion(client, project)
+        decision, reason = _judge(best, champion, version, gate=gate, prepared=prepared)
+        verdict = Verdict(decision, reason, str(version.version))
+        if decision == "promote" and (champion is None or champion.version != version.version):
+            client.set_registered_model_alias(project, CHAMPION, version.version)
+        # the key comes last: a decision that was cut short is made again
+        client.set_model_version_tag(project, version.version, "segmodels.verdict", json.dumps(asdict(verdict)))
+        key = decision_key(best["bundle_sha256"], test_sha256, gate)
+        client.set_model_version_tag(project, version.version, _DECISION, key)
+    return verdict
+
+
+def _judge(
+    best: dict[str, Any], champion: ModelVersion | None, version: ModelVersion, *, gate: dict[str, float], prepared: Path
+) -> tuple[Literal["promote", "keep"], str]:
+    """The gate: an absolute floor, then at least the champion's own score on the same images plus the required gain."""
+    name, miou = best["name"], best["miou"]
+    if miou < gate["min_miou"]:
+        return "keep", f"{name} has test mIoU {miou:.4f}, below gate.min_miou {gate['min_miou']}"
+    if champion is None:
+        return "promote", f"{name} is the first champion, with test mIoU {miou:.4f}"
+    if champion.version == version.version:
+        return "promote", f"{name} is the champion already, with test mIoU {miou:.4f}"
+    store = Store(prepared)
+    held = _bundle_of(champion)
+    classes = [one.name for one in trained(store.classes)]
+    if [one.name for one in trained(held.classes)] != classes:
+        return "promote", f"{name} replaces version {champion.version}, which knows other classes than the dataset has now"
+    # logged numbers are of another day's images: the champion is scored again
+    images, _, _ = score(store, Predictor(held))
+    champion_miou = summarise(images, trained(store.classes))["miou"]
+    against = f"{name} has test mIoU {miou:.4f}, champion (version {champion.version}) {champion_miou:.4f} on the same images"
+    if miou > champion_miou and miou >= champion_miou + gate["min_gain"]:
+        return "promote", against
+    return "keep", f"{against}; gate.min_gain is {gate['min_gain']}"
+
+
+def _registered(client: MlflowClient, project: str, folder: Path, best: dict[str, Any], run_id: str) -> ModelVersion:
+    """The version of this bundle, made if there is none."""
+    found = _versions(client, project, _BUNDLE, best["bundle_sha256"])
+    if found:
+        return found[0]
+    tags = {
+        _BUNDLE: best["bundle_sha256"],
+        "segmodels.candidate": best["name"],
+        "segmodels.dataset_sha256": bundle.load(folder).facts.dataset_sha256,
+        "segmodels.dvc_lock_sha256": _sha256_of(Path("dvc.lock")),
+        "segmodels.params_sha256": _sha256_of(Path("params.yaml")),
+        "segmodels.git_commit": _git_commit(),
+    }
+    uri = _log_model(folder, run_id)
+    try:
+        client.create_registered_model(project)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    model_id = uri.removeprefix("models:/")
+    return client.create_model_version(project, uri, run_id=run_id, model_id=model_id, tags=tags)
+
+
+def _log_model(folder: Path, run_id: str) -> str:
+    """Log the bundle as an MLflow model of its run; returns its address."""
+    mlflow.set_tracking_uri(tracking.uri())
+    with mlflow.start_run(run_id=run_id):
+        info = mlflow.pyfunc.log_model(
+            name="model",
+            python_model=mlflow_model.__file__,
+            artifacts={"bundle": str(folder)},
+            code_paths=[str(Path(segmodels.__file__).parent)],
+            signature=ModelSignature(
+                Schema([TensorSpec(np.dtype(np.uint8), (-1, -1, 3))]), Schema([TensorSpec(np.dtype(np.uint8), (-1, -1))])
+            ),
+            pip_requirements=_requirements(),
+        )
+    return str(info.model_uri)
+
+
+def _requirements() -> list[str]:
+    """What a prediction imports, in the versions it was scored with."""
+    return [f"{name}=={importlib.metadata.version(name)}" for name in _SERVING]
+
+
+def _bundle_of(version: ModelVersion) -> bundle.Bundle:
+    """Fetch a version's bundle."""
+    with tempfile.TemporaryDirectory() as folder:
+        mlflow.set_tracking_uri(tracking.uri())
+        fetched = mlflow.artifacts.download_artifacts(f"models:/{version.name}/{version.version}", dst_path=folder)
+        [facts] = Path(fetched).rglob(bundle.FACTS)
+        return bundle.load(facts.parent)
+
+
+def _champion(client: MlflowClient, project: str) -> ModelVersion | None:
+    try:
+        return client.get_model_version_by_alias(project, CHAMPION)
+    except MlflowException as error:
+        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):  # no model, or no alias
+            return None
+        raise
+
+
+def _versions(client: MlflowClient, project: str, tag: str, value: str) -> list[ModelVersion]:
+    return list(client.search_model_versions(f"name = '{project}' and tags.`{tag}` = '{value}'"))
+
+
+def _sha256_of(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _git_commit() -> str:
+    """The commit that is checked out, with `-dirty` when tracked files differ from it."""
+    try:
+        found = subprocess.run(
+            ["git", "describe", "--always", "--abbrev=40", "--dirty"], capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise InputError("git: no commit is checked out here; DVC and the records need one, see `git log`") from error
+    return found.stdout.strip()

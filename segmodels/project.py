@@ -1,0 +1,14 @@
+"""Where everything lies in a project; dvc.yaml has the same paths."""
+
+from pathlib import Path
+
+PARAMS = Path("params.yaml")
+RAW = Path("data/raw")  # the dataset as it was brought in
+PREPARED = Path("data/prepared")
+AUGMENTED = Path("data/augmented")
+BUNDLES = Path("bundles")
+EVALUATED = Path("data/evaluated")
+REPORTS = Path("reports")
+WORK = Path(".segmodels")  # work in progress: checkpoints, locks, how far trainings are
+PROGRESS = WORK / "progress"
+LOCKS = WORK / "locks"
