@@ -6,10 +6,10 @@ UV_VERSION := 0.13.9
 export PATH := $(abspath $(BIN)):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo data retrain mlflow doctor check test test-slow lock clean
+.PHONY: help setup demo data retrain mlflow doctor check types test-fast test test-slow bench-camvid lock
 
 help:  ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-13s %s\n", $$1, $$2}'
 
 setup: $(BIN)/.installed  ## install everything into .venv, as the lock says
 
@@ -39,9 +39,16 @@ doctor: setup  ## say what this machine has and what is wrong
 mlflow: setup  ## show the runs and the registry in a browser
 	$(BIN)/mlflow ui --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}"
 
-check: setup  ## format, lint and fast tests: under a minute
+check: setup  ## format, lint, types, import contracts, fast tests: under a minute
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/lint-imports --no-cache > $(VENV)/lint-imports.log || { cat $(VENV)/lint-imports.log; exit 1; }
+	@$(MAKE) --no-print-directory -j2 --output-sync=target types test-fast
+
+types:
+	$(BIN)/mypy
+
+test-fast:
 	$(BIN)/pytest -m "not slow and not pipeline"
 
 test: setup  ## every test but the slow ones: under ten minutes
@@ -49,6 +56,10 @@ test: setup  ## every test but the slow ones: under ten minutes
 
 test-slow: setup  ## the slow tests
 	$(BIN)/pytest -m slow; status=$$?; test $$status -eq 0 -o $$status -eq 5
+
+bench-camvid: setup  ## CamVid against the ordinary smp loop, an hour: make bench-camvid CAMVID=<folder>
+	@test -n "$(CAMVID)" || { echo "make bench-camvid: name the folder with train.txt: make bench-camvid CAMVID=<folder>"; exit 2; }
+	$(BIN)/python benchmarks/camvid.py compare "$(CAMVID)"
 
 lock:  ## make requirements.lock anew from pyproject.toml
 	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --generate-hashes --no-emit-index-url -q -o requirements.lock --custom-compile-command "make lock"

@@ -21,7 +21,7 @@ from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
 
 from segmodels.errors import InputError
-from segmodels.project import PROGRESS
+from segmodels.project import CHECKPOINTS, PROGRESS
 
 MISTAKE = re.compile(r"exited with 2\b")
 """How DVC reports a stage that ended for a mistake in the input: trying again would end the same way."""
@@ -77,14 +77,14 @@ def version_dataset(path: Path) -> bool:
         with _repo() as repo:
             if not repo.status(targets=[str(pointer)]):
                 return False
-    _run("add", str(path))
+    _run("add", "-q", str(path))
     return True
 
 
 def stale() -> list[Stage]:
     """The stages whose inputs have changed since they ran, and all that follow from them, in an order that can be run."""
     with _repo() as repo:
-        graph: networkx.DiGraph = repo.index.graph.reverse()  # DVC's edges go from a stage to what it needs
+        graph: networkx.DiGraph[Any] = repo.index.graph.reverse()  # DVC's edges go from a stage to what it needs
         changed = set(repo.status())
         due = [stage for stage in graph if stage.addressing in changed]
         pending = set(due).union(*(networkx.descendants(graph, stage) for stage in due))
@@ -122,6 +122,8 @@ def run_stage(stage: Stage, *, relayed: bool, environment: dict[str, str]) -> No
     watched = _watched(str(stage.candidate)) if stage.kind == "train" else contextlib.nullcontext()
     with watched:
         _run("repro", "-q", "-s", stage.name, relayed=relayed, environment=environment)
+    if stage.kind == "train":  # the bundle is in DVC's cache: nothing is left to resume
+        shutil.rmtree(CHECKPOINTS / str(stage.candidate), ignore_errors=True)
 
 
 def discard(stages: Sequence[Stage]) -> None:

@@ -21,7 +21,7 @@ from mlflow.models import ModelSignature
 from mlflow.types import Schema, TensorSpec
 
 import segmodels
-from segmodels import bundle, locks, mlflow_model, tracking
+from segmodels import bundle, locks, tracking
 from segmodels.errors import InputError
 from segmodels.predict import Predictor
 from segmodels.project import LOCKS
@@ -150,16 +150,18 @@ def _registered(client: MlflowClient, project: str, folder: Path, best: dict[str
 
 def _log_model(folder: Path, run_id: str) -> str:
     """Log the bundle as an MLflow model of its run; returns its address."""
+    package = Path(segmodels.__file__).parent
     mlflow.set_tracking_uri(tracking.uri())
     with mlflow.start_run(run_id=run_id):
         info = mlflow.pyfunc.log_model(
             name="model",
-            python_model=mlflow_model.__file__,
+            python_model=str(package / "mlflow_model.py"),
             artifacts={"bundle": str(folder)},
-            code_paths=[str(Path(segmodels.__file__).parent)],
+            code_paths=[str(package)],
             signature=ModelSignature(
                 Schema([TensorSpec(np.dtype(np.uint8), (-1, -1, 3))]), Schema([TensorSpec(np.dtype(np.uint8), (-1, -1))])
             ),
+            input_example=np.zeros((64, 64, 3), np.uint8),
             pip_requirements=_requirements(),
         )
     return str(info.model_uri)

@@ -36,7 +36,8 @@ def retrain() -> registry.Verdict:
     with tracking.retrain_run(settings.project, params=settings.model_dump(mode="json"), dataset=RAW) as run_id:
         stages = pipeline.stale()
         slots = device.slots() if settings.resources.slots == "auto" else settings.resources.slots
-        in_slots = run_stages.with_options(task_runner=ThreadPoolTaskRunner(max_workers=slots))
+        runner: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=slots)
+        in_slots = run_stages.with_options(task_runner=runner)  # type: ignore[arg-type]  # its futures are PrefectFutures
         failures = in_slots(stages, relayed=slots > 1, environment={tracking.PARENT: run_id})
         if "compare" in failures:
             raise RetrainError(_listed(failures))
@@ -60,7 +61,9 @@ def run_stages(stages: Sequence[Stage], *, relayed: bool, environment: dict[str,
     futures: dict[str, PrefectFuture[None]] = {}
     for stage in stages:
         waits = [_tolerant(futures[name], stage, name) for name in sorted(stage.upstream)]
-        futures[stage.name] = pipeline.run_stage.submit(stage, relayed=relayed, environment=environment, wait_for=waits)
+        futures[stage.name] = pipeline.run_stage.submit(
+            stage, relayed=relayed, environment=environment, wait_for=waits, return_state=False
+        )
     failures = {}
     for name, future in futures.items():
         future.wait()
@@ -150,9 +153,24 @@ def main() -> int:
             except RetrainError as error:
                 console.error(str(error))
                 return 1
-    console.leaderboard(read_leaderboard())
-    console.say(f"version {verdict.version} of {settings.project}: {verdict.decision}: {verdict.reason}")
+    show(settings.project, read_leaderboard(), verdict)
     return 0
+
+
+def show(project: str, leaderboard: dict[str, Any], verdict: registry.Verdict) -> None:
+    """Print the outcome, and where to look further."""
+    best = leaderboard["candidates"][0]["name"]
+    console.leaderboard(leaderboard)
+    decided = "is the champion" if verdict.decision == "promote" else "is registered, the champion stays"
+    console.say(f"models:/{project}/{verdict.version} {decided}: {verdict.reason}")
+    console.say("")
+    for command, purpose in (
+        (f"segmodels predict <image> --bundle {BUNDLES / best}", "masks of your own images, in predictions/"),
+        ("make mlflow", "every run's curves, and the registry, in a browser"),
+        ("make data SOURCE=<folder> && make retrain", "your own dataset"),
+    ):
+        console.say(f"  {command:<52} {purpose}")
+    console.say(f"  pictures: {REPORTS / 'leaderboard.png'}, {REPORTS / best / 'worst.png'}, {AUGMENTED}/*/preview.png")
 
 
 def _listed(failures: dict[str, str]) -> str:

@@ -9,7 +9,7 @@ import typer
 from segmodels import console, quiet
 from segmodels.errors import InputError
 from segmodels.processes import die_with_parent
-from segmodels.project import AUGMENTED, BUNDLES, EVALUATED, PARAMS, PREPARED, PROGRESS, RAW, REPORTS, WORK
+from segmodels.project import AUGMENTED, BUNDLES, CHECKPOINTS, EVALUATED, LOCKS, PARAMS, PREPARED, PROGRESS, RAW, REPORTS
 
 if TYPE_CHECKING:
     from segmodels.params import Params
@@ -205,7 +205,8 @@ def train(
             early_stopping_patience=training.early_stopping_patience,
             precision=training.precision,
             seed=training.seed,
-            work=WORK,
+            checkpoints_folder=CHECKPOINTS,
+            gpu_locks=LOCKS,
             on_start=tracked.start,
             on_epoch=live,
             callbacks=[TrainingProgress(candidate)],

@@ -45,8 +45,8 @@ def compare(prepared: Path, counts: Path, destination: Path, *, candidates: Sequ
 
 
 def _entry(name: str, images: Any, scores: dict[str, Any], seed: int) -> dict[str, Any]:
-    arrays = [counts_of(images, kind, len(scores["classes"])) for kind in KINDS]
-    drawn = metrics.bootstrap_miou(*arrays, images["group"].to_numpy(), seed=seed)
+    intersection, truth, prediction = (counts_of(images, kind, len(scores["classes"])) for kind in KINDS)
+    drawn = metrics.bootstrap_miou(intersection, truth, prediction, images["group"].to_numpy(), seed=seed)
     low, high = np.quantile(drawn, [0.025, 0.975])
     kept = (
         "miou",

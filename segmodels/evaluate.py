@@ -8,7 +8,7 @@ import pandas as pd
 
 from segmodels import atomic, bundle
 from segmodels.dataset import Progress, silent
-from segmodels.images import overlay
+from segmodels.images import palette
 from segmodels.pictures import sheet
 from segmodels.predict import Predictor
 from segmodels.samples import IGNORE_INDEX, trained
@@ -61,13 +61,14 @@ def draw_worst(store: Store, predictor: Predictor, images: pd.DataFrame, path: P
     """The images with the lowest mIoU of their own: the image, the truth, the prediction, and where they differ."""
     position = {str(store.manifest["id"][row]): row for row in store.rows("test")}
     worst = images.dropna(subset="miou").nsmallest(NUM_WORST, "miou")
+    colors = palette(store.classes)
     rows, names = [], []
     for one in worst.itertuples():
         image, truth = np.array(store.image(position[str(one.id)])), np.array(store.mask(position[str(one.id)]))
         predicted = predictor(image)
         wrong = (predicted != truth) & (truth != IGNORE_INDEX)
-        errors = np.where(wrong[..., None], np.uint8((213, 94, 0)), image // 3)
-        rows.append([image, overlay(image, truth, store.classes), overlay(image, predicted, store.classes), errors])
+        errors = np.where(wrong[..., None], np.array((213, 94, 0), np.uint8), image // 3)
+        rows.append([image, colors[truth], colors[predicted], errors])
         names.append(f"{one.id}\nmIoU {one.miou:.2f}")
     if rows:
         sheet(path, rows, titles=["image", "truth", "prediction", "errors"], names=names, classes=store.classes)

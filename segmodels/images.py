@@ -124,7 +124,8 @@ def _index_values(values_HW: np.ndarray, classes: Sequence[SegmentationClass], p
             f"{path}: mask holds {_list(unknown)}, but the classes have {_list([c.value for c in classes])} (255 is void); "
             f"add the class to classes.json or mend the mask"
         )
-    return lookup.astype(np.uint8)[values_HW]
+    mask: UInt8Array = lookup.astype(np.uint8)[values_HW]
+    return mask
 
 
 def _index_colors(image_HWC: UInt8Array, classes: Sequence[SegmentationClass], path: Path) -> UInt8Array:
@@ -140,7 +141,8 @@ def _index_colors(image_HWC: UInt8Array, classes: Sequence[SegmentationClass], p
             f"{path}: mask holds the colours {_list(unknown)}, which no class has; "
             f"name them in classes.json or export without anti-aliasing"
         )
-    return np.array([index_of[code] for code in present.tolist()], np.uint8)[inverse.reshape(codes_HW.shape)]
+    mask: UInt8Array = np.array([index_of[code] for code in present.tolist()], np.uint8)[inverse.reshape(codes_HW.shape)]
+    return mask
 
 
 def _code(color: tuple[int, int, int]) -> int:

@@ -51,7 +51,8 @@ def iou(intersection: Int64Array, truth: Int64Array, prediction: Int64Array) -> 
     """Intersection over union, NaN where the union is empty; any shape."""
     union = truth + prediction - intersection
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(union > 0, intersection / union, np.nan)
+        values: FloatArray = np.where(union > 0, intersection / union, np.nan)
+    return values
 
 
 def bootstrap_miou(
@@ -67,7 +68,8 @@ def bootstrap_miou(
     rng = np.random.default_rng(seed)
     times = rng.multinomial(len(labels), np.full(len(labels), 1 / len(labels)), size=resamples)
     values = iou(*(times @ counts for counts in grouped))
-    return np.nanmean(values, axis=1)
+    means: FloatArray = np.nanmean(values, axis=1)
+    return means
 
 
 def _sum_by(index: np.ndarray, num_groups: int, counts: Int64Array) -> Int64Array:

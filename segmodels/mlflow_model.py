@@ -6,22 +6,23 @@ MLflow keeps this file as the model's code ("models from code") and the bundle a
 from pathlib import Path
 from typing import Any
 
-import mlflow
 import numpy as np
+from mlflow.models import set_model
+from mlflow.pyfunc.model import PythonModel
 
 from segmodels.bundle import load
 from segmodels.predict import Predictor
-from segmodels.samples import UInt8Array
 
 
-class SegmentationModel(mlflow.pyfunc.PythonModel):
+class SegmentationModel(PythonModel):
     """H x W x 3 uint8 RGB image of any size -> H x W uint8 mask of class indices."""
 
     def load_context(self, context: Any) -> None:
         self.predictor = Predictor(load(Path(context.artifacts["bundle"])))
 
-    def predict(self, context: Any, model_input: UInt8Array, params: dict[str, Any] | None = None) -> UInt8Array:
+    # without types here: MLflow takes them for a schema of its own kind; the true one is given when the model is logged
+    def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
         return self.predictor(np.ascontiguousarray(model_input))
 
 
-mlflow.models.set_model(SegmentationModel())
+set_model(SegmentationModel())

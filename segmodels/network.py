@@ -50,4 +50,4 @@ def build(
 ) -> Segmenter:
     """Build the network of a candidate, laid out channels-last, which convolutions on CPU (bf16) and GPU prefer."""
     network = catalog.build("architectures", architecture, 3, num_classes, encoder=encoder, weights=weights, options=options)
-    return Segmenter(network, mean, std).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return Segmenter(network, mean, std).to(memory_format=torch.channels_last)

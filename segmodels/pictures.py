@@ -41,8 +41,8 @@ def sheet(
                 axis.imshow(row[x], interpolation="nearest", aspect="equal")
             if y == 0:
                 axis.set_title(titles[x], fontsize=8)
-        axes[y][0].set_ylabel(_short(names[y]), fontsize=7)
-    patches = [Patch(facecolor=np.array(one.color) / 255, label=_short(one.name, 24)) for one in trained(classes)]
+        axes[y][0].set_ylabel("\n".join(_short(line) for line in names[y].split("\n")), fontsize=7)
+    patches = [Patch(facecolor="#{:02x}{:02x}{:02x}".format(*one.color), label=_short(one.name, 24)) for one in trained(classes)]
     figure.legend(handles=patches, loc="outside lower center", ncols=len(titles), fontsize=8, frameon=False)
     _save(figure, path)
 

@@ -10,5 +10,6 @@ BUNDLES = Path("bundles")
 EVALUATED = Path("data/evaluated")
 REPORTS = Path("reports")
 WORK = Path(".segmodels")  # work in progress: checkpoints, locks, how far trainings are
+CHECKPOINTS = WORK / "checkpoints"
 PROGRESS = WORK / "progress"
 LOCKS = WORK / "locks"

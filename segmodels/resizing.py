@@ -14,7 +14,7 @@ def fitted_size(height: int, width: int, size_px: tuple[int, int]) -> tuple[int,
 
 def fit_image(image_HWC: UInt8Array, size_px: tuple[int, int]) -> UInt8Array:
     """The image scaled to `fitted_size`: averaged when it shrinks (no moire), interpolated when it grows."""
-    height, width = fitted_size(*image_HWC.shape[:2], size_px)
+    height, width = fitted_size(image_HWC.shape[0], image_HWC.shape[1], size_px)
     if (height, width) == image_HWC.shape[:2]:
         return image_HWC
     interpolation = cv2.INTER_AREA if height < image_HWC.shape[0] else cv2.INTER_LINEAR

@@ -18,8 +18,8 @@ IGNORE_INDEX = 255
 MAX_CLASSES = 255
 """uint8 masks with one value taken by void."""
 
-SPLITS = ("train", "val", "test")
 Split = Literal["train", "val", "test"]
+SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
 UInt8Array = NDArray[np.uint8]
 Int64Array = NDArray[np.int64]

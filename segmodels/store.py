@@ -146,7 +146,7 @@ class Store:
 
     @cached_property
     def _columns(self) -> dict[str, np.ndarray]:
-        return {name: self.manifest[name].to_numpy() for name in self.manifest}  # pandas' own look-up costs 50 us a value
+        return {str(name): self.manifest[name].to_numpy() for name in self.manifest}  # pandas' own look-up costs 50 us a value
 
     @cached_property
     def _opened(self) -> dict[str, np.ndarray]:

@@ -43,11 +43,18 @@ def connect() -> MlflowClient:
 
 
 def ping() -> None:
-    """Ask MLflow something; raises MlflowException or OSError when it does not answer."""
+    """Ask MLflow something.
+
+    Raises:
+        OSError: it does not answer.
+    """
     if uri() == DEFAULT_URI and not Path("mlflow.db").exists():
         return  # made by the first run
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-    connect().search_experiments(max_results=1)
+    try:
+        connect().search_experiments(max_results=1)
+    except MlflowException as error:
+        raise ConnectionError(str(error)) from error
 
 
 @contextlib.contextmanager
@@ -170,7 +177,7 @@ def record(
         run_id = _create(client, experiment, project, candidate, params, dataset, tags)
         client.set_terminated(run_id, "FINISHED")
     else:
-        run_id = found.info.run_id
+        run_id = str(found.info.run_id)
         if found.data.tags.get(TEST) == scores["test_sha256"]:
             return run_id
     known = {metric.step for metric in client.get_metric_history(run_id, "val_miou")}
@@ -224,13 +231,15 @@ def _create(
     run = client.create_run(experiment, run_name=candidate, tags=tags | {"segmodels.kind": "candidate"})
     run_id = str(run.info.run_id)
     flat = pd.json_normalize(params, sep=".").iloc[0].to_dict()
-    client.log_batch(run_id, params=[Param(key, str(value)) for key, value in flat.items()])
+    client.log_batch(run_id, params=[Param(str(key), str(value)) for key, value in flat.items()])
     client.log_inputs(run_id, [_lineage(project, dataset, "training")])
     return run_id
 
 
 def _lineage(project: str, dataset: Path, context: str) -> DatasetInput:
-    entity = MetaDataset(CodeDatasetSource({"path": str(dataset)}), name=project, digest=dvc_digest(dataset) or "unversioned")
+    entity = MetaDataset(  # type: ignore[abstract]  # its own stubs forget `profile`
+        CodeDatasetSource({"path": str(dataset)}), name=project, digest=dvc_digest(dataset) or "unversioned"
+    )
     raw = entity.to_dict()
     return DatasetInput(
         DatasetEntity(

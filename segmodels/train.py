@@ -43,7 +43,8 @@ def train(
     early_stopping_patience: int | None,
     precision: Literal["auto", "bf16", "fp32"],
     seed: int,
-    work: Path,
+    checkpoints_folder: Path,
+    gpu_locks: Path,
     on_start: Callable[[str], None] = lambda _: None,
     on_epoch: OnEpoch = lambda *_: None,
     callbacks: Sequence[Callback] = (),
@@ -53,7 +54,7 @@ def train(
     Returns the hash of the bundle.
 
     Killed at any moment and called again with the same inputs, it goes on from the last whole epoch and ends with the weights that
-    an unbroken training would have had (on CPU: bit for bit). Checkpoints live under `work`, by the hash of the inputs.
+    an unbroken training would have had (on CPU: bit for bit). Checkpoints live under `checkpoints_folder`, by the hash of the inputs.
 
     Args:
         size_px: height and width of the crops that the recipe in `augmented` draws.
@@ -65,8 +66,8 @@ def train(
     recipe = Recipe.load(recipe_path)
     inputs |= {"dataset": store.sha256, "recipe": json.loads(recipe_path.read_text(encoding="utf-8"))}
     digest = checkpoints.digest(inputs)
-    folder = work / "checkpoints" / candidate / digest
-    with locks.held(folder / "lock"), device.claimed(work / "gpus") as chosen:
+    folder = checkpoints_folder / candidate / digest
+    with locks.held(folder / "lock"), device.claimed(gpu_locks) as chosen:
         on_start(digest)
         used_precision = device.precision(precision, chosen)
         torch.manual_seed(seed)
@@ -134,7 +135,17 @@ def train(
     return bundle_sha256
 
 
-_NO_INPUTS = {"prepared", "augmented", "bundle_folder", "log_path", "work", "on_start", "on_epoch", "callbacks"}
+_NO_INPUTS = {
+    "prepared",
+    "augmented",
+    "bundle_folder",
+    "log_path",
+    "checkpoints_folder",
+    "gpu_locks",
+    "on_start",
+    "on_epoch",
+    "callbacks",
+}
 """Arguments of `train` that say where things are, not what comes out."""
 
 

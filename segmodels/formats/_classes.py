@@ -14,8 +14,7 @@ from segmodels.samples import IGNORE_INDEX, MAX_CLASSES, SegmentationClass, defa
 
 
 class _ClassEntry(pydantic.BaseModel):
-    model_config = pydantic.ConfigDict(extra="forbid")
-
+    # other keys may stand beside these: tools and people keep more about a class than its name
     id: int = pydantic.Field(ge=0, le=65535)
     name: str = pydantic.Field(min_length=1)
     color: tuple[int, int, int] | None = None
@@ -23,8 +22,6 @@ class _ClassEntry(pydantic.BaseModel):
 
 
 class _ClassesFile(pydantic.BaseModel):
-    model_config = pydantic.ConfigDict(extra="forbid")
-
     classes: list[_ClassEntry] = pydantic.Field(min_length=1, max_length=MAX_CLASSES)
 
 
