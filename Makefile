@@ -3,6 +3,10 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 UV_VERSION := 0.13.9
+# half of a test is a program that starts, on one core; the slow tests train, on all cores
+TWO_FILES_AT_A_TIME := --numprocesses 2 --dist loadfile
+# a tool's own program, with telemetry off
+TOOL := $(BIN)/python -m segmodels.environment
 export PATH := $(abspath $(BIN)):$(PATH)
 
 .DEFAULT_GOAL := help
@@ -17,7 +21,7 @@ $(BIN)/.installed: requirements.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "segmodels needs Python 3.11 or newer: make PYTHON=python3.12")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q --disable-pip-version-check "uv==$(UV_VERSION)"
-	$(BIN)/uv pip install -q --python $(BIN)/python --require-hashes -r requirements.lock
+	$(BIN)/uv pip install -q --python $(BIN)/python --compile-bytecode --require-hashes -r requirements.lock
 	$(BIN)/uv pip install -q --python $(BIN)/python --no-deps --no-build-isolation -e .
 	@touch $@
 
@@ -25,10 +29,10 @@ demo: setup  ## draw a small dataset, run the whole pipeline on it, show the lea
 	$(BIN)/segmodels shapes data/raw
 	$(BIN)/python -m flows.retrain
 
-data: setup  ## bring a dataset in: make data SOURCE=<folder> [FORMAT=folder|camvid|auto]
+data: setup  ## bring a dataset in: make data SOURCE=<folder> [FORMAT=folder|class_folders|camvid|auto]
 	@test -n "$(SOURCE)" || { echo "make data: name the dataset's folder: make data SOURCE=<folder> [FORMAT=<name>]"; exit 2; }
 	$(BIN)/segmodels ingest "$(SOURCE)" --format "$(or $(FORMAT),auto)"
-	$(BIN)/dvc add -q data/raw
+	$(TOOL) dvc add -q data/raw
 
 retrain: setup  ## make anew what has changed: prepare, augment, train, evaluate, compare, register
 	$(BIN)/python -m flows.retrain
@@ -37,7 +41,7 @@ doctor: setup  ## say what this machine has and what is wrong
 	$(BIN)/segmodels doctor
 
 mlflow: setup  ## show the runs and the registry in a browser
-	$(BIN)/mlflow ui --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}"
+	$(TOOL) mlflow ui --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}"
 
 check: setup  ## format, lint, types, import contracts, fast tests: under a minute
 	$(BIN)/ruff format --check .
@@ -45,14 +49,14 @@ check: setup  ## format, lint, types, import contracts, fast tests: under a minu
 	$(BIN)/lint-imports --no-cache > $(VENV)/lint-imports.log || { cat $(VENV)/lint-imports.log; exit 1; }
 	@$(MAKE) --no-print-directory -j2 --output-sync=target types test-fast
 
-types:
+types:  ## the types alone
 	$(BIN)/mypy
 
-test-fast:
-	$(BIN)/pytest -m "not slow and not pipeline"
+test-fast:  ## the fast tests alone, a second each
+	$(BIN)/pytest -m "not slow" --ignore tests/pipeline
 
 test: setup  ## every test but the slow ones: under ten minutes
-	$(BIN)/pytest -m "not slow"
+	$(BIN)/pytest -m "not slow" $(TWO_FILES_AT_A_TIME)
 
 test-slow: setup  ## the slow tests
 	$(BIN)/pytest -m slow; status=$$?; test $$status -eq 0 -o $$status -eq 5

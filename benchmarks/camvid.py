@@ -83,18 +83,22 @@ def one(who: Literal["ours", "peer"], camvid: Path, work: Path, epochs: int, bat
 def _ours(camvid: Path, work: Path, epochs: int, batch_size: int, seed: int) -> None:
     from lightning.pytorch.callbacks import Callback
 
-    from segmodels import quiet
+    from segmodels import environment
 
-    quiet.apply()
+    environment.apply()
     from segmodels.augment import augment
     from segmodels.bundle import load
     from segmodels.dataset import open_dataset
+    from segmodels.learner import EpochRecord
+    from segmodels.objective import Term
+    from segmodels.optimization import Optimization
+    from segmodels.plan import Plan, Settings
     from segmodels.predict import Predictor
     from segmodels.prepare import prepare
     from segmodels.samples import trained
     from segmodels.scoring import score, summarise
     from segmodels.store import Store
-    from segmodels.train import train
+    from segmodels.train import Places, train
 
     dataset = open_dataset(camvid, format="camvid")
     prepare(dataset, work / "prepared", method="given", group_pattern=None, val=0, test=0, seed=seed)
@@ -102,42 +106,43 @@ def _ours(camvid: Path, work: Path, epochs: int, batch_size: int, seed: int) -> 
 
     class Turns(Callback):
         def on_train_epoch_start(self, *_: Any) -> None:
-            learner = _[1]
             _wait()
-            learner.started = time.monotonic()  # waiting for its turn is no training
+            self.started = time.monotonic()
 
+        def on_epoch(self, record: EpochRecord, _: int) -> None:
+            _tell({"seconds": time.monotonic() - self.started, "val_miou": record.val_miou})  # with writing the checkpoint
+
+    turns = Turns()
     _tell({"ready": True})
-    train(
-        work / "prepared",
-        work / "augmented",
-        work / "bundle",
-        work / "training.json",
+    plan = Plan(
         candidate="unet",
         architecture="unet",
         encoder="resnet18",
         weights=None,
         options={},
-        loss="cross_entropy",
-        loss_options={},
+        loss=[Term("cross_entropy", {})],
         schedule="poly",
         schedule_options={"power": POWER},
-        size_px=SIZE_PX,
-        epochs=epochs,
-        batch_size=batch_size,
-        learning_rate=LEARNING_RATE,
-        weight_decay=WEIGHT_DECAY,
-        early_stopping_patience=None,
-        precision="auto",
-        seed=seed,
-        checkpoints_folder=work / "checkpoints",
-        gpu_locks=work / "locks",
-        on_epoch=lambda record, _: _tell({"seconds": record.seconds, "val_miou": record.val_miou}),
-        callbacks=[Turns()],
+        optimization=Optimization(learning_rate=LEARNING_RATE, weight_decay=WEIGHT_DECAY),
+        settings=Settings(size_px=SIZE_PX, epochs=epochs, batch_size=batch_size, seed=seed),
+    )
+    train(
+        plan,
+        Places(
+            prepared=work / "prepared",
+            augmented=work / "augmented",
+            bundle=work / "bundle",
+            log=work / "training.json",
+            checkpoints=work / "checkpoints",
+            gpu_locks=work / "locks",
+        ),
+        on_epoch=turns.on_epoch,
+        callbacks=[turns],
     )
     _wait()
     store = Store(work / "prepared")
     images, _, _ = score(store, Predictor(load(work / "bundle")))
-    _tell({"test_miou": summarise(images, trained(store.classes))["miou"]})
+    _tell({"test_miou": summarise(images, trained(store.classes), overlap=False)["miou"]})
 
 
 def _peer(camvid: Path, work: Path, epochs: int, batch_size: int, seed: int) -> None:
@@ -175,7 +180,7 @@ def _peer(camvid: Path, work: Path, epochs: int, batch_size: int, seed: int) -> 
     )
     plain = A.Compose([A.Resize(height, width, **nearest), normalise])
 
-    class CamVid(Dataset):
+    class CamVid(Dataset[Any]):
         def __init__(self, split: str, transform: A.Compose) -> None:
             self.pairs = [line.split() for line in (camvid / f"{split}.txt").read_text().splitlines() if line]
             self.transform = transform

@@ -9,29 +9,34 @@ import subprocess
 import sys
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+import httpx
 import networkx
+import psutil
+from dvc.exceptions import DvcException
 from dvc.repo import Repo
 from prefect import task
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
 
+from segmodels import atomic
 from segmodels.errors import InputError
 from segmodels.project import CHECKPOINTS, PROGRESS
 
 MISTAKE = re.compile(r"exited with 2\b")
 """How DVC reports a stage that ended for a mistake in the input: trying again would end the same way."""
 
+# without a stdout DVC keeps its chatter to itself; a stage's own output goes to the file descriptor all the same
 _DVC = (
     sys.executable,
     "-c",
-    "import sys; from segmodels.processes import die_with_parent; die_with_parent(); from dvc.cli import main; sys.exit(main())",
+    "import sys; from segmodels.processes import die_with_parent; die_with_parent(); "
+    "sys.stdout = None; from dvc.cli import main; sys.exit(main())",
 )
-
 
 # dvc.yaml says `python`: it is to be this one
 _OURS_FIRST = {"PYTHONUNBUFFERED": "1", "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])}
@@ -47,11 +52,12 @@ class StageError(Exception):
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage of dvc.yaml. `upstream` names the stages it waits for; `outs` are its outputs."""
+    """A stage of dvc.yaml. `upstream` names the stages it waits for; `outs` are its outputs; `options` are for `dvc repro`."""
 
     name: str
     upstream: frozenset[str]
     outs: tuple[Path, ...]
+    options: tuple[str, ...] = ()
 
     @property
     def candidate(self) -> str | None:
@@ -63,6 +69,37 @@ class Stage:
         return self.name.partition("@")[0]
 
 
+def forget_ended() -> None:
+    """Let go of the files that DVC processes held when they were killed.
+
+    DVC does so itself where the process's id is nobody's. That of a zombie is not, as killed processes stay in a container whose first
+    process does not wait for orphans; nor is one that another process has by now, as in a new container on the same folder.
+    """
+    with _repo() as repo, repo.lock:  # under which DVC notes who holds what
+        noted = Path(str(repo.tmp_dir)) / "rwlock"
+        if noted.is_file() and not any(_holds(pid, noted.stat().st_mtime) for pid in _noted(noted)):
+            noted.unlink()
+
+
+def _noted(path: Path) -> set[int]:
+    """The processes that hold files, by DVC's notes; none if those have been cut off."""
+    try:
+        notes = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return set()
+    readers = [reader for readers in notes.get("read", {}).values() for reader in readers]
+    return {holder["pid"] for holder in [*notes.get("write", {}).values(), *readers]}
+
+
+def _holds(pid: int, noted_s: float) -> bool:
+    """Whether the process that was noted at `noted_s` (seconds since 1970) still runs."""
+    try:
+        process = psutil.Process(pid)
+        return process.status() != psutil.STATUS_ZOMBIE and process.create_time() <= noted_s
+    except psutil.NoSuchProcess:
+        return False
+
+
 def version_dataset(path: Path) -> bool:
     """Have DVC version the dataset as it is now; true if it is not what was versioned last.
 
@@ -70,6 +107,7 @@ def version_dataset(path: Path) -> bool:
         InputError: there is no dataset.
     """
     pointer = path.with_name(f"{path.name}.dvc")
+    atomic.restore(path)
     if not path.is_dir():
         remedy = "`dvc pull` fetches it from your remote" if pointer.is_file() else "`make data SOURCE=<folder> FORMAT=<name>`"
         raise InputError(f"{path}: there is no dataset; {remedy}")
@@ -77,22 +115,29 @@ def version_dataset(path: Path) -> bool:
         with _repo() as repo:
             if not repo.status(targets=[str(pointer)]):
                 return False
-    _run("add", "-q", str(path))
+    _run("add", str(path))
     return True
 
 
-def stale() -> list[Stage]:
-    """The stages whose inputs have changed since they ran, and all that follow from them, in an order that can be run."""
+def stale(unwatched: Mapping[str, bool]) -> list[Stage]:
+    """The stages whose inputs have changed since they ran, and all that follow from them, in an order that can be run.
+
+    Args:
+        unwatched: stages that read something DVC does not watch, and whether that has changed. Their results are never taken from
+            DVC's cache of runs, which would not know the difference.
+    """
+    changed = {name for name, differs in unwatched.items() if differs}
     with _repo() as repo:
         graph: networkx.DiGraph[Any] = repo.index.graph.reverse()  # DVC's edges go from a stage to what it needs
-        changed = set(repo.status())
-        due = [stage for stage in graph if stage.addressing in changed]
+        told = changed.union(repo.status())
+        due = [stage for stage in graph if stage.addressing in told]
         pending = set(due).union(*(networkx.descendants(graph, stage) for stage in due))
         return [
             Stage(
                 name=stage.addressing,
                 upstream=frozenset(other.addressing for other in graph.predecessors(stage) if other in pending),
                 outs=tuple(Path(out.fs_path).relative_to(repo.root_dir) for out in stage.outs),
+                options=("--no-run-cache",) * (stage.addressing in unwatched) + ("--force",) * (stage.addressing in changed),
             )
             for generation in networkx.topological_generations(graph)
             for stage in generation
@@ -121,7 +166,7 @@ def run_stage(stage: Stage, *, relayed: bool, environment: dict[str, str]) -> No
     """
     watched = _watched(str(stage.candidate)) if stage.kind == "train" else contextlib.nullcontext()
     with watched:
-        _run("repro", "-q", "-s", stage.name, relayed=relayed, environment=environment)
+        _run("repro", "-s", *stage.options, stage.name, relayed=relayed, environment=environment)
     if stage.kind == "train":  # the bundle is in DVC's cache: nothing is left to resume
         shutil.rmtree(CHECKPOINTS / str(stage.candidate), ignore_errors=True)
 
@@ -142,8 +187,11 @@ def _is_mistake(state: Any) -> bool:
 
 @contextlib.contextmanager
 def _repo() -> Iterator[Repo]:
-    with Repo() as repo:
-        yield repo
+    try:
+        with Repo() as repo:
+            yield repo
+    except DvcException as error:
+        raise InputError(f"DVC cannot go on: {error}") from error
 
 
 def _run(*arguments: str, relayed: bool = False, environment: dict[str, str] | None = None) -> None:
@@ -221,5 +269,7 @@ def _watched(candidate: str) -> Iterator[None]:
 
 
 def _show(artifact: Any, candidate: str, now: dict[str, Any]) -> None:
+    """Best effort: a server that is away for a moment is no reason to fail a training."""
     text = f"{candidate}: epoch {now['epoch']} of at most {now['epochs']}, validation mIoU {now['val_miou']:.4f}"
-    update_progress_artifact(artifact, 100 * now["epoch"] / now["epochs"], description=text)
+    with contextlib.suppress(httpx.HTTPError):
+        update_progress_artifact(artifact, 100 * now["epoch"] / now["epochs"], description=text)

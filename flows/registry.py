@@ -114,11 +114,11 @@ def _judge(
     store = Store(prepared)
     held = _bundle_of(champion)
     classes = [one.name for one in trained(store.classes)]
-    if [one.name for one in trained(held.classes)] != classes:
+    if [one.name for one in trained(held.classes)] != classes or (held.facts.task == "multilabel") != store.labels.overlap:
         return "promote", f"{name} replaces version {champion.version}, which knows other classes than the dataset has now"
     # logged numbers are of another day's images: the champion is scored again
     images, _, _ = score(store, Predictor(held))
-    champion_miou = summarise(images, trained(store.classes))["miou"]
+    champion_miou = summarise(images, trained(store.classes), overlap=store.labels.overlap)["miou"]
     against = f"{name} has test mIoU {miou:.4f}, champion (version {champion.version}) {champion_miou:.4f} on the same images"
     if miou > champion_miou and miou >= champion_miou + gate["min_gain"]:
         return "promote", against
@@ -151,6 +151,7 @@ def _registered(client: MlflowClient, project: str, folder: Path, best: dict[str
 def _log_model(folder: Path, run_id: str) -> str:
     """Log the bundle as an MLflow model of its run; returns its address."""
     package = Path(segmodels.__file__).parent
+    mask_shape = (-1, -1, -1) if bundle.load(folder).facts.task == "multilabel" else (-1, -1)
     mlflow.set_tracking_uri(tracking.uri())
     with mlflow.start_run(run_id=run_id):
         info = mlflow.pyfunc.log_model(
@@ -159,7 +160,7 @@ def _log_model(folder: Path, run_id: str) -> str:
             artifacts={"bundle": str(folder)},
             code_paths=[str(package)],
             signature=ModelSignature(
-                Schema([TensorSpec(np.dtype(np.uint8), (-1, -1, 3))]), Schema([TensorSpec(np.dtype(np.uint8), (-1, -1))])
+                Schema([TensorSpec(np.dtype(np.uint8), (-1, -1, 3))]), Schema([TensorSpec(np.dtype(np.uint8), mask_shape)])
             ),
             input_example=np.zeros((64, 64, 3), np.uint8),
             pip_requirements=_requirements(),

@@ -6,6 +6,7 @@ Runs on a temporary Prefect server unless PREFECT_API_URL names one. Nothing cha
 import json
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from prefect import allow_failure, flow, task
@@ -14,9 +15,10 @@ from prefect.cache_policies import NO_CACHE
 from prefect.futures import PrefectFuture
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows import pipeline, registry
-from flows.pipeline import Stage
-from segmodels import console, device, locks, params, tracking
+from flows import interruption, pipeline, registry, temporary_server
+from flows.pipeline import Stage, StageError
+from segmodels import bundle, checkpoints, console, device, locks, params, preflight, tracking
+from segmodels.errors import BundleError
 from segmodels.params import Params
 from segmodels.project import AUGMENTED, BUNDLES, LOCKS, PARAMS, PREPARED, RAW, REPORTS
 
@@ -33,8 +35,11 @@ def retrain() -> registry.Verdict:
         RetrainError: a stage failed.
     """
     settings = params.read(PARAMS)
-    with tracking.retrain_run(settings.project, params=settings.model_dump(mode="json"), dataset=RAW) as run_id:
-        stages = pipeline.stale()
+    with (
+        tracking.retrain_run(settings.project, params=settings.model_dump(mode="json"), dataset=RAW) as run_id,
+        interruption.ends_at_once(note=lambda: tracking.killed(run_id)),
+    ):
+        stages = pipeline.stale(begun_from_files(settings))
         slots = device.slots() if settings.resources.slots == "auto" else settings.resources.slots
         runner: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=slots)
         in_slots = run_stages.with_options(task_runner=runner)  # type: ignore[arg-type]  # its futures are PrefectFutures
@@ -52,8 +57,8 @@ def retrain() -> registry.Verdict:
 
 
 @flow(name="stages")
-def run_stages(stages: Sequence[Stage], *, relayed: bool, environment: dict[str, str]) -> dict[str, str]:
-    """Run every stage when those before it are done; returns the failed ones with the reason.
+def run_stages(stages: Sequence[Stage], *, relayed: bool, environment: dict[str, str]) -> dict[str, str | None]:
+    """Run every stage when those before it are done; returns the others: with the reason, or None where one before it failed.
 
     A candidate that fails does not stop the others: `compare` waits for all, and ranks those that have been scored.
     """
@@ -64,11 +69,12 @@ def run_stages(stages: Sequence[Stage], *, relayed: bool, environment: dict[str,
         futures[stage.name] = pipeline.run_stage.submit(
             stage, relayed=relayed, environment=environment, wait_for=waits, return_state=False
         )
-    failures = {}
+    failures: dict[str, str | None] = {}
     for name, future in futures.items():
         future.wait()
         if not future.state.is_completed():
-            failures[name] = str(future.state.result(raise_on_failure=False))
+            # a stage that waits for a failed one stays pending
+            failures[name] = str(future.state.result(raise_on_failure=False)) if future.state.is_final() else None
     return failures
 
 
@@ -84,7 +90,6 @@ def record(settings: Params, leaderboard: dict[str, Any], parent: str) -> dict[s
         one["name"]: tracking.record(
             settings.project,
             one["name"],
-            params=settings.resolved_candidate(one["name"]),
             dataset=RAW,
             reports=REPORTS / one["name"],
             pictures=AUGMENTED / settings.candidate(one["name"]).augmentation,
@@ -128,9 +133,24 @@ def read_leaderboard() -> dict[str, Any]:
     return leaderboard
 
 
+def begun_from_files(settings: Params) -> dict[str, bool]:
+    """The trainings that begin from a weights file, of which DVC watches only the name; true where it holds something else by now."""
+    found = {}
+    for name, candidate in settings.candidates.items():
+        if candidate.weights not in (None, "imagenet"):
+            now = checkpoints.weights_digest(candidate.weights)
+            try:
+                then = bundle.read_facts(BUNDLES / name).training["weights"]
+            except BundleError:  # there is none to say: that is DVC's to find
+                then = now
+            # a file that is gone is missed when a training is due that needs it
+            found[f"train@{name}"] = now != then and Path(candidate.weights).is_file()
+    return found
+
+
 def unchanged(settings: Params) -> registry.Verdict | None:
     """The verdict that stands when neither the dataset nor anything else that a stage depends on has changed; else None."""
-    if pipeline.version_dataset(RAW) or pipeline.stale():
+    if pipeline.version_dataset(RAW) or pipeline.stale(begun_from_files(settings)):
         return None
     leaderboard = read_leaderboard()
     key = registry.decision_key(
@@ -144,37 +164,50 @@ def main() -> int:
     with console.explained():
         settings = params.read(PARAMS)
         with locks.held(LOCKS / "retrain", on_wait=lambda: console.say("another retraining runs in this folder; waiting for it")):
-            verdict = unchanged(settings)
-            if verdict is not None:
-                console.say(f"nothing has changed, nothing to do: {verdict.reason}")
-                return 0
             try:
-                verdict = retrain()
-            except RetrainError as error:
+                pipeline.forget_ended()
+                outcome = retrain_if_needed(settings)
+            except (RetrainError, StageError) as error:
                 console.error(str(error))
                 return 1
-    show(settings.project, read_leaderboard(), verdict)
+        show(outcome)
     return 0
 
 
-def show(project: str, leaderboard: dict[str, Any], verdict: registry.Verdict) -> None:
-    """Print the outcome, and where to look further."""
-    best = leaderboard["candidates"][0]["name"]
-    console.leaderboard(leaderboard)
+def retrain_if_needed(settings: Params) -> str:
+    """What came out, in a sentence."""
+    verdict = unchanged(settings)
+    if verdict is not None:
+        return f"nothing has changed, nothing to do: {verdict.reason}"
+    preflight.check(settings)
+    console.say(params.to_yaml(settings))
+    temporary_server.start_if_needed()
+    verdict = retrain()
     decided = "is the champion" if verdict.decision == "promote" else "is registered, the champion stays"
-    console.say(f"models:/{project}/{verdict.version} {decided}: {verdict.reason}")
+    return f"models:/{settings.project}/{verdict.version} {decided}: {verdict.reason}"
+
+
+def show(outcome: str) -> None:
+    """Print the leaderboard, the outcome, and where to look further."""
+    leaderboard = read_leaderboard()
+    best = leaderboard["candidates"][0]["name"]
+    program = Path(sys.executable).with_name("segmodels")
+    if program.is_relative_to(Path.cwd()):
+        program = program.relative_to(Path.cwd())
+    console.leaderboard(leaderboard)
+    console.say(outcome)
     console.say("")
     for command, purpose in (
-        (f"segmodels predict <image> --bundle {BUNDLES / best}", "masks of your own images, in predictions/"),
+        (f"{program} predict <image> --bundle {BUNDLES / best}", "masks of your own images, in predictions/"),
         ("make mlflow", "every run's curves, and the registry, in a browser"),
         ("make data SOURCE=<folder> && make retrain", "your own dataset"),
     ):
-        console.say(f"  {command:<52} {purpose}")
+        console.say(f"  {command:<60} {purpose}")
     console.say(f"  pictures: {REPORTS / 'leaderboard.png'}, {REPORTS / best / 'worst.png'}, {AUGMENTED}/*/preview.png")
 
 
-def _listed(failures: dict[str, str]) -> str:
-    return "; ".join(failures.values())
+def _listed(failures: dict[str, str | None]) -> str:
+    return "; ".join(reason for reason in failures.values() if reason is not None)
 
 
 if __name__ == "__main__":

@@ -1,17 +1,31 @@
 """The verbs: what `segmodels <verb>` does. Reads params.yaml and hands plain values down; the stages' names are DVC's too."""
 
 import os
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from segmodels import console, quiet
+from segmodels import console, environment
 from segmodels.errors import InputError
 from segmodels.processes import die_with_parent
-from segmodels.project import AUGMENTED, BUNDLES, CHECKPOINTS, EVALUATED, LOCKS, PARAMS, PREPARED, PROGRESS, RAW, REPORTS
+from segmodels.project import (
+    AUGMENTED,
+    BUNDLES,
+    CHECKPOINTS,
+    DECISIONS,
+    EVALUATED,
+    LOCKS,
+    PARAMS,
+    PREPARED,
+    PROGRESS,
+    RAW,
+    REPORTS,
+)
 
 if TYPE_CHECKING:
+    from segmodels.learner import EpochRecord
     from segmodels.params import Params
 
 # Modules that take seconds to import (torch, pandas) are imported by the verbs that need them: `--help` answers at once.
@@ -23,6 +37,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
+
+bench = typer.Typer(help="Measure on this machine.", no_args_is_help=True)
+app.add_typer(bench, name="bench", rich_help_panel="Look")
 
 ParamsPath = Annotated[Path, typer.Option("--params", help="The file of all values a person may change.")]
 
@@ -73,16 +90,48 @@ def predict(
     from segmodels.bundle import load
     from segmodels.predict import Predictor, predict_files
 
+    loaded = load(bundle)
+    overlap = loaded.facts.task == "multilabel"
+    written = "<image>/<class>.png, 255 where the class is" if overlap else "palette PNG, pixel value = class index"
     done, failed = 0, 0
-    for source, reason in predict_files(Predictor(load(bundle)), images, out):
+    for source, reason in predict_files(Predictor(loaded), images, out):
         if reason is None:
             done += 1
         else:
             failed += 1
             console.error(reason if str(source) in reason else f"{source}: {reason}")
-    console.out.print(f"{done} masks in {out}/ (palette PNG, pixel value = class index), each with an overlay", markup=False)
+    console.out.print(f"masks of {done} images in {out}/ ({written}), each with an overlay", markup=False)
     if failed:
         raise InputError(f"{failed} of {done + failed} images could not be predicted")
+
+
+@bench.command()
+def architectures(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(help="Architectures with their default encoders, or ARCHITECTURE:ENCODER. All, if none is named."),
+    ] = None,
+    size_px: Annotated[tuple[int, int], typer.Option(help="Height and width of the images.")] = (256, 256),
+    batch_size: Annotated[int, typer.Option(min=1)] = 4,
+    steps: Annotated[int, typer.Option(min=1, help="Training steps that the median is taken over.")] = 5,
+    into: Annotated[Path | None, typer.Option(help="Put the table into this Markdown page, between its `costs` marks.")] = None,
+) -> None:
+    """What each architecture costs: parameters, GFLOPs, time of a step and of a prediction, peak memory."""
+    from segmodels import atomic, catalog
+    from segmodels.costs import COLUMNS, Conditions, around_table, cells, describe, markdown, measure_each
+
+    named = [name.partition(":") for name in names or catalog.names("architectures")]
+    chosen = [(name, encoder or str(catalog.default("architectures", name, "encoder"))) for name, _, encoder in named]
+    for name, _ in chosen:
+        catalog.check("architectures", name)
+    if into is not None:
+        around_table(into)  # before all is measured
+    conditions = Conditions(size_px=size_px, batch_size=batch_size, num_classes=12, steps=steps)
+    measured = list(console.progress_each(measure_each(chosen, conditions), "measuring", len(chosen)))
+    console.table(f"Architectures, {describe(conditions)}", COLUMNS, map(cells, measured), names=2)
+    if into is not None:
+        before, after = around_table(into)
+        atomic.write_text(into, f"{before}\n{markdown(measured, describe(conditions))}\n{after}")
 
 
 @app.command(rich_help_panel="Bring data in")
@@ -102,7 +151,7 @@ def shapes(
 @app.command(rich_help_panel="Bring data in")
 def ingest(
     source: Annotated[Path, typer.Argument(help="The dataset's folder.")],
-    format: Annotated[str, typer.Option(help="folder | camvid | auto: told from the files.")] = "auto",
+    format: Annotated[str, typer.Option(help="folder | class_folders | camvid | auto: told from the files.")] = "auto",
     path: ParamsPath = PARAMS,
 ) -> None:
     """Check a dataset and copy it to where params.yaml has it; a dataset with a fault is refused whole."""
@@ -111,7 +160,12 @@ def ingest(
     from segmodels.params import agreed_format
 
     settings = _read(path)
-    dataset = open_dataset(source, format=agreed_format(settings, format), classes=settings.listed_classes())
+    dataset = open_dataset(
+        source,
+        format=agreed_format(settings, format),
+        task=settings.dataset.task,
+        classes=settings.listed_classes(),
+    )
     ingested = bring_in(dataset, RAW, progress=console.progress)
     (height, width), _ = ingested.sizes.most_common(1)[0]
     console.out.print(
@@ -120,7 +174,7 @@ def ingest(
         markup=False,
     )
     small = settings.training.size_px
-    if height * width > 2.25 * small[0] * small[1]:
+    if small != "auto" and height * width > 2.25 * small[0] * small[1]:
         console.err.print(
             f"hint: the network sees them at training.size_px {list(small)} (height, width), well below their size; "
             f"raise it in params.yaml if details matter",
@@ -137,7 +191,7 @@ def prepare(path: ParamsPath = PARAMS) -> None:
 
     settings = _read(path)
     run(
-        open_dataset(RAW, format=settings.dataset.format, classes=settings.listed_classes()),
+        open_dataset(RAW, format=settings.dataset.format, task=settings.dataset.task, classes=settings.listed_classes()),
         PREPARED,
         method=settings.splits.method,
         group_pattern=settings.splits.group,
@@ -151,16 +205,16 @@ def prepare(path: ParamsPath = PARAMS) -> None:
 @app.command(rich_help_panel="Stages, as dvc.yaml runs them")
 def augment(name: Annotated[str, typer.Argument(help="A key of `augmentations:`.")], path: ParamsPath = PARAMS) -> None:
     """Compile an augmentation recipe: check it on the training images and draw a preview."""
-    from segmodels.augment import augment as run
-
     settings = _read(path)
     recipe = settings.augmentation(name)
+    from segmodels.augment import augment as run
+
     run(
         PREPARED,
         AUGMENTED / name,
         recipe=recipe.recipe,
         options=recipe.options,
-        size_px=settings.training.size_px,
+        size_px=None if settings.training.size_px == "auto" else settings.training.size_px,
         seed=settings.training.seed,
     )
 
@@ -172,63 +226,90 @@ def train(
 ) -> None:
     """Train a candidate to a bundle; an interrupted training goes on from its last epoch."""
     die_with_parent()
-    from segmodels.progress import Live, TrainingProgress
+    settings = _read(path)
+    chosen = settings.candidate(candidate)
+    from segmodels import device
+    from segmodels.decisions import settle
+    from segmodels.objective import Term
+    from segmodels.progress import TrainingProgress
+    from segmodels.store import Store
     from segmodels.tracking import CandidateRun
+    from segmodels.train import Places
     from segmodels.train import train as run
 
-    settings = _read(path)
-    chosen, training = settings.candidate(candidate), settings.training_of(candidate)
-    report = REPORTS / candidate / "training.json"
-    resolved = settings.resolved_candidate(candidate)
-    tracked = CandidateRun(settings.project, candidate, params=resolved, dataset=RAW)
-    live = Live(PROGRESS / f"{candidate}.json", tracked.epoch)
-    with tracked.recorded():
+    def notice(text: str) -> None:
+        if first:
+            console.say(f"{candidate}: {text}")
+
+    first = device.rank() == 0  # of the processes that train it together: the others only compute
+    plan, decisions = settle(
+        candidate,
+        architecture=chosen.architecture,
+        encoder=settings.encoder_of(candidate),
+        weights=chosen.weights,
+        options=chosen.options,
+        store=Store(PREPARED),
+        recipe_path=AUGMENTED / chosen.augmentation / "recipe.json",
+        loss=[Term(term.name, term.options, term.weight) for term in chosen.terms],
+        schedule=chosen.schedule.name,
+        schedule_options=chosen.schedule.options,
+        training=settings.training_of(candidate).model_dump(),
+        kept=DECISIONS / f"{candidate}.json",
+        gpu_locks=LOCKS,
+        notice=notice,
+    )
+    used = settings.resolved_candidate(candidate) | {
+        "training": plan.training,
+        "loss": [term._asdict() for term in plan.loss],
+        "decisions": {one.key: one.reason for one in decisions},
+    }
+    tracked = CandidateRun(settings.project, candidate, params=used, dataset=RAW)
+    progress = TrainingProgress(candidate, PROGRESS / f"{candidate}.json")
+
+    def on_epoch(record: "EpochRecord", epochs: int) -> None:
+        progress.epoch(record, epochs)
+        tracked.epoch(record.to_dict())
+
+    with tracked.recorded() if first else nullcontext():
         sha256 = run(
-            PREPARED,
-            AUGMENTED / chosen.augmentation,
-            BUNDLES / candidate,
-            report,
-            candidate=candidate,
-            architecture=chosen.architecture,
-            encoder=chosen.encoder,
-            weights=chosen.weights,
-            options=chosen.options,
-            loss=chosen.loss.name,
-            loss_options=chosen.loss.options,
-            schedule=chosen.schedule.name,
-            schedule_options=chosen.schedule.options,
-            size_px=training.size_px,
-            epochs=training.epochs,
-            batch_size=training.batch_size,
-            learning_rate=training.learning_rate,
-            weight_decay=training.weight_decay,
-            early_stopping_patience=training.early_stopping_patience,
-            precision=training.precision,
-            seed=training.seed,
-            checkpoints_folder=CHECKPOINTS,
-            gpu_locks=LOCKS,
+            plan,
+            Places(
+                prepared=PREPARED,
+                augmented=AUGMENTED / chosen.augmentation,
+                bundle=BUNDLES / candidate,
+                log=REPORTS / candidate / "training.json",
+                checkpoints=CHECKPOINTS,
+                gpu_locks=LOCKS,
+            ),
+            decisions=decisions,
+            params=used,
             on_start=tracked.start,
-            on_epoch=live,
-            callbacks=[TrainingProgress(candidate)],
+            on_epoch=on_epoch,
+            notice=notice,
+            callbacks=[progress] if first else [],
         )
-        tracked.trained(sha256)
+        if first:
+            tracked.trained(sha256)
 
 
 @app.command(rich_help_panel="Stages, as dvc.yaml runs them")
 def evaluate(candidate: Annotated[str, typer.Argument(help="A key of `candidates:`.")], path: ParamsPath = PARAMS) -> None:
     """Score a candidate's bundle on the test images, one by one."""
+    _read(path).candidate(candidate)
+    from segmodels import device
     from segmodels.evaluate import evaluate as run
 
-    _read(path).candidate(candidate)
     reports = REPORTS / candidate
-    scores = run(
-        PREPARED,
-        BUNDLES / candidate,
-        EVALUATED / candidate,
-        reports / "scores.json",
-        reports / "worst.png",
-        progress=console.progress,
-    )
+    with device.claimed(LOCKS) as [on]:  # its time for an image is to be that of a GPU which does nothing else
+        scores = run(
+            PREPARED,
+            BUNDLES / candidate,
+            EVALUATED / candidate,
+            reports / "scores.json",
+            reports / "worst.png",
+            on=on,
+            progress=console.progress,
+        )
     console.out.print(f"{candidate}: test mIoU {scores['miou']:.4f} on {scores['num_images']} images", markup=False)
 
 
@@ -242,7 +323,7 @@ def compare(path: ParamsPath = PARAMS) -> None:
 
 def main() -> None:
     """Run a verb. Exit codes: 0 done, 1 a fault of the program or of the machine, 2 a mistake in the input."""
-    quiet.apply()
+    environment.apply()
     with console.explained():
         app()
 

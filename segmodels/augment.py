@@ -6,9 +6,9 @@ from typing import Any
 import cv2
 import numpy as np
 
-from segmodels import atomic, catalog
+from segmodels import atomic, catalog, fingerprint
 from segmodels.errors import DatasetError
-from segmodels.images import overlay, palette
+from segmodels.images import colored, overlay
 from segmodels.pictures import sheet
 from segmodels.recipes import Recipe, draw_seed
 from segmodels.samples import IGNORE_INDEX, UInt8Array
@@ -20,15 +20,16 @@ DRAWS_PREVIEWED = 4
 
 
 def augment(
-    prepared: Path, destination: Path, *, recipe: str, options: dict[str, Any], size_px: tuple[int, int], seed: int
+    prepared: Path, destination: Path, *, recipe: str, options: dict[str, Any], size_px: tuple[int, int] | None, seed: int
 ) -> None:
-    """Write `recipe.json` and `preview.png` to `destination`, whole or not at all.
+    """Write `recipe.json` and `preview.png` to `destination`, whole or not at all. Without `size_px` the images decide on it.
 
     Raises:
         ParamsError: no such recipe, or it refuses its options.
         DatasetError: on the training images it invents labels or moves image and mask apart.
     """
     store = Store(prepared)
+    size_px = size_px or fingerprint.size_px(store)
     compiled = Recipe(catalog.build("augmentations", recipe, size_px, options=options), size_px)
     rows = spread(store.rows("train"), NUM_CHECKED)
     for row in rows:
@@ -71,14 +72,13 @@ def moved_apart(geometry: Recipe, mask: UInt8Array, *, seed: int) -> float:
 
 def preview(store: Store, recipe: Recipe, path: Path, *, seed: int) -> None:
     """A sheet of PNG: a training image a row, as it is and as drawn in the first epochs, with its mask."""
-    colors = palette(store.classes)
     rows = []
     for row in spread(store.rows("train"), NUM_PREVIEWED):
         image, mask = np.array(store.image(row)), np.array(store.mask(row))
-        cells = [image, colors[mask]]
+        cells = [image, colored(store.labels.of_array(mask), store.classes)]
         for epoch in range(DRAWS_PREVIEWED):
             drawn_image, drawn_mask = recipe(image, mask, seed=draw_seed(seed, epoch, row))
-            cells += [drawn_image, overlay(drawn_image, drawn_mask, store.classes)]
+            cells += [drawn_image, overlay(drawn_image, store.labels.of_array(drawn_mask), store.classes)]
         rows.append(cells)
     titles = [
         "image",

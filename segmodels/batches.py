@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from segmodels import crops
+from segmodels.errors import InputError
 from segmodels.recipes import Recipe, draw_seed
 from segmodels.resizing import fit_and_pad
 from segmodels.samples import UInt8Array
@@ -29,12 +31,17 @@ class Batch(NamedTuple):
 class _Drawn(Dataset[tuple[UInt8Array, UInt8Array]]):
     """Training samples by (epoch, row), augmented."""
 
-    def __init__(self, store: Store, recipe: Recipe, seed: int) -> None:
-        self.store, self.recipe, self.seed = store, recipe, seed
+    def __init__(self, store: Store, recipe: Recipe, *, balanced_crops: float, seed: int) -> None:
+        self.store, self.recipe, self.balanced_crops, self.seed = store, recipe, balanced_crops, seed
 
     def __getitem__(self, key: tuple[int, int]) -> tuple[UInt8Array, UInt8Array]:
         epoch, row = key
-        return self.recipe(self.store.image(row), self.store.mask(row), seed=draw_seed(self.seed, epoch, row))
+        image, mask = self.store.image(row), self.store.mask(row)
+        if self.balanced_crops > 0:
+            rng = np.random.default_rng((self.seed, epoch, row))
+            if rng.random() < self.balanced_crops:
+                image, mask = crops.balanced(image, mask, self.recipe.size_px, rng)
+        return self.recipe(image, mask, seed=draw_seed(self.seed, epoch, row))
 
 
 class _Fitted(Dataset[tuple[UInt8Array, UInt8Array]]):
@@ -51,38 +58,88 @@ class _Fitted(Dataset[tuple[UInt8Array, UInt8Array]]):
         return fit_and_pad(self.store.image(row), self.store.mask(row), self.size_px)
 
 
-class EpochSampler(Sampler[tuple[int, int]]):
-    """Each epoch every row once, in an order that only the seed and the epoch decide. Lightning calls `set_epoch`."""
+class PartSampler(Sampler[tuple[int, int]]):
+    """Each epoch every row once, in an order that only the seed and the epoch decide, in `parts` of whole batches.
 
-    def __init__(self, rows: Sequence[int], seed: int) -> None:
-        self.rows, self.seed, self.epoch = np.array(rows), seed, 0
+    Lightning calls `set_epoch` with the number of the part, counted over all epochs; `start` is the one to begin with, because workers
+    draw before that. Parts are of one length, which Lightning takes from the first: what is left over at an epoch's end is drawn in
+    another epoch. Of `world` processes each gets its equal share of every batch.
+    """
+
+    def __init__(self, rows: Sequence[int], *, batch_size: int, parts: int, start: int, rank: int, world: int, seed: int) -> None:
+        assert batch_size % world == 0, (batch_size, world)
+        self.rows, self.parts, self.seed, self.number = np.array(rows), parts, seed, start
+        self.rank, self.world = rank, world
+        self.rows_a_part = len(rows) // batch_size // parts * batch_size
 
     def set_epoch(self, epoch: int) -> None:
-        self.epoch = epoch
+        self.number = epoch
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return self.rows_a_part // self.world
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        order = np.random.default_rng((self.seed, self.epoch)).permutation(self.rows)
-        return iter([(self.epoch, int(row)) for row in order])
+        epoch, part = divmod(self.number, self.parts)
+        order = np.random.default_rng((self.seed, epoch)).permutation(self.rows)
+        mine = order[part * self.rows_a_part : (part + 1) * self.rows_a_part]
+        # whole batches: every so-many-th row is the same share of each
+        return iter([(epoch, int(row)) for row in mine[self.rank :: self.world]])
 
 
-def training(store: Store, recipe: Recipe, *, batch_size: int, seed: int, pin: bool) -> DataLoader[Any]:
-    """Augmented batches of equal size; what is left over at an epoch's end is drawn in another epoch."""
-    rows = store.rows("train")
+def fitting(store: Store, batch_size: int) -> int:
+    """The batch size that is used where so many images were asked for: a dataset smaller than a batch is one batch."""
+    return min(batch_size, len(store.rows("train")))
+
+
+def refuse_uneven(store: Store, batch_size: int, devices: int) -> None:
+    """Refuse a batch of which the devices cannot have equal shares.
+
+    Raises:
+        InputError: says the size that is used, which a small dataset makes smaller than asked for.
+    """
+    size = fitting(store, batch_size)
+    if size % devices:
+        raise InputError(f"training.batch_size: {size} images cannot be shared evenly by {devices} devices; choose a multiple")
+
+
+def divisor(number: int, at_most: int) -> int:
+    """The largest divisor that is not larger: micro-batches of a batch are equally large."""
+    return max(one for one in range(1, max(1, at_most) + 1) if number % one == 0)
+
+
+def training(
+    store: Store,
+    recipe: Recipe,
+    *,
+    batch_size: int,
+    micro_batch_size: int,
+    balanced_crops: float,
+    parts: int,
+    start: int,
+    rank: int,
+    world: int,
+    seed: int,
+    pin: bool,
+) -> DataLoader[Any]:
+    """Augmented micro-batches of equal size, so many after each other as make up a batch.
+
+    Args:
+        balanced_crops: the share of the samples that are cut around a pixel of a class drawn evenly, see crops.py.
+        parts: of an epoch, `start`: the one to begin with, counted over all epochs; `rank` and `world`: of the processes that train together, see PartSampler.
+    """
     return DataLoader(
-        _Drawn(store, recipe, seed),
-        batch_size=min(batch_size, len(rows)),
-        sampler=EpochSampler(rows, seed),
-        drop_last=True,
+        _Drawn(store, recipe, balanced_crops=balanced_crops, seed=seed),
+        batch_size=micro_batch_size,
+        sampler=PartSampler(
+            store.rows("train"), batch_size=batch_size, parts=parts, start=start, rank=rank, world=world, seed=seed
+        ),
         **_loading(pin),
     )
 
 
-def validation(store: Store, *, size_px: tuple[int, int], batch_size: int, pin: bool) -> DataLoader[Any]:
-    """All validation samples in the manifest's order."""
-    return DataLoader(_Fitted(store, store.rows("val"), size_px), batch_size=batch_size, **_loading(pin))
+def validation(store: Store, *, size_px: tuple[int, int], batch_size: int, rank: int, world: int, pin: bool) -> DataLoader[Any]:
+    """All validation samples in the manifest's order; of `world` processes each gets its share."""
+    return DataLoader(_Fitted(store, store.rows("val")[rank::world], size_px), batch_size=batch_size, **_loading(pin))
 
 
 def stack(pairs: Sequence[tuple[UInt8Array, UInt8Array]]) -> Batch:

@@ -15,8 +15,9 @@ import safetensors.torch
 
 from segmodels import atomic, network
 from segmodels.errors import BundleError
+from segmodels.labels import num_logits
 from segmodels.network import Segmenter
-from segmodels.samples import SegmentationClass, trained
+from segmodels.samples import SegmentationClass, Task, trained
 
 WEIGHTS = "model.safetensors"
 FACTS = "bundle.json"
@@ -32,6 +33,7 @@ class Facts(pydantic.BaseModel):
     architecture: str
     encoder: str
     options: dict[str, Any]
+    task: Task
     classes: list[dict[str, Any]]
     size_px: tuple[int, int]
     mean: list[float]
@@ -66,6 +68,7 @@ def save(
     architecture: str,
     encoder: str,
     options: dict[str, Any],
+    task: Task,
     classes: Sequence[SegmentationClass],
     size_px: tuple[int, int],
     training: dict[str, Any],
@@ -79,6 +82,7 @@ def save(
         architecture=architecture,
         encoder=encoder,
         options=options,
+        task=task,
         classes=[one.to_dict() for one in classes],
         size_px=size_px,
         mean=segmenter.mean.flatten().tolist(),
@@ -98,24 +102,19 @@ def load(folder: Path) -> Bundle:
     Raises:
         BundleError: a file is missing or damaged, or the weights are not the ones bundle.json names.
     """
-    for name in (WEIGHTS, FACTS):
-        if not (folder / name).is_file():
-            raise BundleError(f"{folder}: is no bundle, {name} is missing; train one with `make retrain`")
-    text = (folder / FACTS).read_bytes()
-    try:
-        facts = Facts.model_validate_json(text)
-    except pydantic.ValidationError as error:
-        raise BundleError(f"{folder / FACTS}: is damaged or of another version: {error}") from error
-    weights = (folder / WEIGHTS).read_bytes()
+    facts, weights_path = read_facts(folder), folder / WEIGHTS
+    if not weights_path.is_file():
+        raise _missing(folder, WEIGHTS)
+    weights = weights_path.read_bytes()
     if hashlib.sha256(weights).hexdigest() != facts.weights_sha256:
-        raise BundleError(f"{folder / WEIGHTS}: is not the file that {FACTS} was written for; fetch or train the bundle again")
+        raise BundleError(f"{weights_path}: is not the file that {FACTS} was written for; fetch or train the bundle again")
     classes = [SegmentationClass.from_dict(one) for one in facts.classes]
     segmenter = network.build(
         architecture=facts.architecture,
         encoder=facts.encoder,
         weights=None,
         options=facts.options,
-        num_classes=len(trained(classes)),
+        num_logits=num_logits(facts.task, len(trained(classes))),
         mean=facts.mean,
         std=facts.std,
     )
@@ -123,11 +122,31 @@ def load(folder: Path) -> Bundle:
         segmenter.network.load_state_dict(safetensors.torch.load(weights))
     except (RuntimeError, safetensors.SafetensorError) as error:
         raise BundleError(f"{folder}: its weights do not fit {facts.architecture} with {facts.encoder}: {error}") from error
-    return Bundle(facts, segmenter.eval(), hashlib.sha256(text).hexdigest())
+    return Bundle(facts, segmenter.eval(), digest(folder))
+
+
+def read_facts(folder: Path) -> Facts:
+    """What a bundle says of itself.
+
+    Raises:
+        BundleError: bundle.json is missing or damaged.
+    """
+    try:
+        return Facts.model_validate_json(_text(folder))
+    except pydantic.ValidationError as error:
+        raise BundleError(f"{folder / FACTS}: is damaged or of another version: {error}") from error
 
 
 def digest(folder: Path) -> str:
     """The content hash of a bundle: of bundle.json, which names the weights' hash."""
+    return hashlib.sha256(_text(folder)).hexdigest()
+
+
+def _text(folder: Path) -> bytes:
     if not (folder / FACTS).is_file():
-        raise BundleError(f"{folder}: is no bundle, {FACTS} is missing; train one with `make retrain`")
-    return hashlib.sha256((folder / FACTS).read_bytes()).hexdigest()
+        raise _missing(folder, FACTS)
+    return (folder / FACTS).read_bytes()
+
+
+def _missing(folder: Path, name: str) -> BundleError:
+    return BundleError(f"{folder}: is no bundle, {name} is missing; train one with `make retrain`")

@@ -4,12 +4,18 @@ import ast
 import difflib
 import importlib
 import pkgutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal
+
+from pydantic import TypeAdapter, ValidationError
 
 from segmodels.errors import ParamsError
+
+KEYS_OF_THEIR_OWN = {"encoder", "weights"}
+"""Keywords of an architecture that a candidate gives beside its options."""
 
 
 def names(folder: str) -> list[str]:
@@ -39,33 +45,86 @@ def build(folder: str, name: str, /, *args: Any, options: dict[str, Any] | None 
     """Call a component's `build`, with a person's `options` checked against its signature first.
 
     Raises:
-        ParamsError: an option that `build` does not take; says which ones it takes.
+        ParamsError: an option that `build` does not take, or not with this value; says what it takes.
     """
-    check_options(folder, name, options or {})
-    return load(folder, name).build(*args, **kwargs, **(options or {}))
+    return load(folder, name).build(*args, **kwargs, **checked_options(folder, name, options or {}))
 
 
-def check_options(folder: str, name: str, options: dict[str, Any]) -> None:
-    """Refuse options that the component's `build` has no keyword for, without importing it."""
+def checked_options(folder: str, name: str, options: dict[str, Any]) -> dict[str, Any]:
+    """The options as the types that the keywords of the component's `build` have. Does not import it.
+
+    Raises:
+        ParamsError: there is no such keyword, or the value is of another type.
+    """
     check(folder, name)
-    taken = options_of(folder, name)
-    for key in options:
-        if key not in taken:
-            allowed = ", ".join(sorted(taken)) or "none"
-            raise ParamsError(f"{folder}.{name} has no option {key!r}{nearest(key, taken)}; its options are: {allowed}")
+    taken = {key: one for key, one in _keywords(folder, name).items() if key not in KEYS_OF_THEIR_OWN}
+    return {key: _checked(f"{folder}.{name}", key, value, taken) for key, value in options.items()}
 
 
-def options_of(folder: str, name: str) -> set[str]:
-    """The keywords a person may set: the keyword-only parameters with a default of the component's `build`.
+def _checked(where: str, key: str, value: Any, taken: dict[str, "_Keyword"]) -> Any:
+    if key not in taken:
+        allowed = ", ".join(sorted(taken)) or "none"
+        raise ParamsError(f"{where} has no option {key!r}{nearest(key, taken)}; its options are: {allowed}")
+    try:
+        return TypeAdapter(taken[key].type).validate_python(value)
+    except ValidationError as error:
+        raise ParamsError(f"{where}: {key} is {value!r}; expected {_in_words(taken[key].annotation)}") from error
 
-    Read from the source, so that checking params.yaml does not import torch.
+
+def default(folder: str, name: str, keyword: str) -> Any:
+    """What the component's `build` takes for a keyword that is not given.
+
+    Raises:
+        ParamsError: no file of that name.
     """
+    check(folder, name)
+    return ast.literal_eval(_keywords(folder, name)[keyword].default)
+
+
+@dataclass(frozen=True)
+class _Keyword:
+    """A keyword-only parameter with a default: what a person may set."""
+
+    annotation: ast.expr
+    default: ast.expr
+
+    @property
+    def type(self) -> Any:
+        """Of the built-in types, Sequence and Literal: what YAML can hold."""
+        known = {"Literal": Literal, "Sequence": Sequence}
+        return eval(ast.unparse(self.annotation), known)  # noqa: S307 what our own source says
+
+
+def _in_words(annotation: ast.expr) -> str:
+    """A type as people say it: `Sequence[int] | None` is "a list, each a whole number or null"."""
+    match annotation:
+        case ast.BinOp(left=left, right=right):
+            return f"{_in_words(left)} or {_in_words(right)}"
+        case ast.Subscript(value=ast.Name(id="Literal"), slice=values):
+            *others, last = [ast.unparse(one) for one in (values.elts if isinstance(values, ast.Tuple) else [values])]
+            return f"{', '.join(others)} or {last}" if others else last
+        case ast.Subscript(value=ast.Name(id="Sequence"), slice=item):
+            return f"a list, each {_in_words(item)}"
+        case ast.Name(id=name):
+            return {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "a text"}[name]
+        case ast.Constant(value=None):
+            return "null"
+    raise AssertionError(f"no words for the type {ast.unparse(annotation)}")
+
+
+def _keywords(folder: str, name: str) -> dict[str, _Keyword]:
+    """Those of the component's `build`, read from the source, so that checking params.yaml does not import torch."""
     source = Path(importlib.import_module(f"segmodels.{folder}").__path__[0], f"{name}.py").read_text(encoding="utf-8")
     for node in ast.parse(source).body:
         if isinstance(node, ast.FunctionDef) and node.name == "build":
-            keywords = zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True)
-            return {argument.arg for argument, default in keywords if default is not None}
+            pairs = zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True)
+            return {one.arg: _Keyword(_known(one.annotation), default) for one, default in pairs if default is not None}
     raise AssertionError(f"segmodels/{folder}/{name}.py has no build()")
+
+
+def _known(annotation: ast.expr | None) -> ast.expr:
+    assert annotation is not None, "a keyword of build() has no type"
+    return annotation
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

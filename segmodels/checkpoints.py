@@ -11,19 +11,35 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from segmodels import atomic
 
-LAST_STEM, BEST_STEM = "last", "best"
-LAST, BEST = f"{LAST_STEM}.ckpt", f"{BEST_STEM}.ckpt"
+LAST = "last.ckpt"
+"""Everything that going on after the last whole part of an epoch needs."""
+BEST = "best.ckpt"
+"""The weights of the best epoch so far."""
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
     """Lightning's checkpoints through a temporary file and a rename; loading unpickles tensors and plain values only."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        with atomic.file(Path(path)) as partial:
-            torch.save(checkpoint, partial)
+        write(Path(path), checkpoint)
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
         return read(Path(path))
+
+
+def write(path: Path, content: dict[str, Any]) -> None:
+    """Write tensors and plain values, whole or not at all.
+
+    Raises:
+        OSError: the disk is full.
+    """
+    with atomic.file(path) as partial, partial.open("wb") as file:
+        try:
+            torch.save(content, file)
+        except RuntimeError as error:
+            if isinstance(error.__context__, OSError):  # torch says "unexpected pos" instead
+                raise error.__context__ from None
+            raise
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -42,6 +58,19 @@ def digest(inputs: dict[str, Any]) -> str:
     for source in sorted(package.rglob("*.py")):
         hashed.update(source.relative_to(package).as_posix().encode() + b"\0" + source.read_bytes())
     return hashed.hexdigest()
+
+
+def file_digest(path: Path) -> str | None:
+    """The hash of a file, None if there is none of that name."""
+    if not path.is_file():
+        return None
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def weights_digest(weights: str | None) -> dict[str, str | None] | None:
+    """What a training began from: "imagenet" or a file, with its hash; None for nothing."""
+    return None if weights is None else {"name": weights, "sha256": file_digest(Path(weights))}
 
 
 def remove_others(folder: Path) -> None:

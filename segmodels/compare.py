@@ -78,7 +78,7 @@ def markdown(leaderboard: dict[str, Any]) -> str:
             one["name"],
             f"{one['miou']:.4f}",
             f"{one['miou_low']:.4f} to {one['miou_high']:.4f}",
-            f"{one['pixel_accuracy']:.4f}",
+            "-" if one["pixel_accuracy"] is None else f"{one['pixel_accuracy']:.4f}",
             *("-" if iou is None else f"{iou:.4f}" for iou in one["iou"]),
             f"{one['num_parameters'] / 1e6:.1f} M",
             f"{one['latency_ms']:.1f}",

@@ -18,10 +18,12 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+LOG_WIDTH = 160
+"""Characters of a table where there is no terminal to fit it into."""
 DEBUG = "SEGMODELS_DEBUG"
 
 # without a terminal lines are for log files: never wrapped, never coloured
-out = Console(highlight=False, soft_wrap=True)
+out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else LOG_WIDTH)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
@@ -30,6 +32,14 @@ def progress(items: Sequence[T], doing: str) -> Iterable[T]:
     if out.is_terminal:
         return track(items, doing, console=out, transient=True)
     out.print(f"{doing}: {len(items)}")
+    return items
+
+
+def progress_each(items: Iterable[T], doing: str, total: int) -> Iterable[T]:
+    """Pass on what takes its time to come, with a bar on a terminal, or a line in a log."""
+    if out.is_terminal:
+        return track(items, doing, total=total, console=out, transient=True)
+    out.print(f"{doing}: {total}")
     return items
 
 
@@ -42,21 +52,41 @@ def error(text: str) -> None:
     err.print(f"[bold red]error:[/] {_plain(text)}")
 
 
+_FULL = ("the disk is full", "free some space and run the same again: what was half-written is not kept")
+_FORBIDDEN = ("permission denied", "change its owner or its mode")
+_FAULTS = {
+    errno.ENOSPC: _FULL,
+    errno.EDQUOT: _FULL,
+    errno.EACCES: _FORBIDDEN,
+    errno.EPERM: _FORBIDDEN,
+    errno.EROFS: ("the disk is read-only", "make it writable, or work in another folder"),
+    errno.EIO: ("the disk cannot be read or written", "it may be failing: copy what it holds before all else"),
+}
+"""Faults of the machine, not of the program, and what a person can do about them."""
+
+
 @contextlib.contextmanager
 def explained() -> Iterator[None]:
-    """Errors as people need them: mistakes (exit code 2) and full disks (1) without a traceback, unless DEBUG is set."""
+    """Errors as people need them: mistakes (exit code 2), faults of the disk (1) and Ctrl-C (130) without a traceback."""
     try:
         yield
+    except KeyboardInterrupt:
+        if os.environ.get(DEBUG):
+            raise
+        err.print("interrupted; run the same again to go on")
+        sys.exit(130)  # as shells have it for SIGINT
     except InputError as mistake:
         if os.environ.get(DEBUG):
             raise
         error(str(mistake))
         sys.exit(2)
     except OSError as fault:
-        if fault.errno not in (errno.ENOSPC, errno.EDQUOT) or os.environ.get(DEBUG):
+        told, remedy = _FAULTS.get(fault.errno or 0, ("", ""))
+        known = told if fault.filename else told == _FULL[0]  # a write that finds the disk full does not name its file
+        if not known or os.environ.get(DEBUG):
             raise
         where = f" ({fault.filename})" if fault.filename else ""
-        error(f"the disk is full{where}; free some space and run the same again: what was half-written is not kept")
+        error(f"{told}{where}; {remedy}")
         sys.exit(1)
 
 
@@ -73,7 +103,7 @@ def leaderboard(found: dict[str, Any]) -> None:
             _plain(one["name"]),
             f"{one['miou']:.4f}",
             f"{one['miou_low']:.3f} to {one['miou_high']:.3f}",
-            f"{one['pixel_accuracy']:.4f}",
+            "-" if one["pixel_accuracy"] is None else f"{one['pixel_accuracy']:.4f}",
             f"{one['num_parameters'] / 1e6:.1f} M",
             f"{one['latency_ms']:.1f}",
             style="bold green" if position == 0 else "",
@@ -96,3 +126,16 @@ def findings(found: Iterable["Finding"]) -> bool:
 def _plain(text: str) -> str:
     """Square brackets in people's names are no markup."""
     return text.replace("[", r"\[")
+
+
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], *, names: int) -> None:
+    """Print a table whose first `names` columns are words and whose others are figures."""
+    shown = Table(title=title, title_justify="left")
+    for position, name in enumerate(columns):
+        if position < names:
+            shown.add_column(name, overflow="fold")  # where the terminal is narrow, names give way
+        else:
+            shown.add_column(name, justify="right", no_wrap=True, min_width=len(name))
+    for row in rows:
+        shown.add_row(*map(_plain, row))
+    out.print(shown, soft_wrap=False)

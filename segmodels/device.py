@@ -1,12 +1,17 @@
 """Which device a training or a prediction runs on, and in which precision."""
 
 import contextlib
+import gc
 import os
+import re
+import resource
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
+import psutil
 import torch
 
 from segmodels import locks
@@ -16,17 +21,18 @@ Precision = Literal["bf16", "fp32"]
 
 
 def precision(asked: Literal["auto", "bf16", "fp32"], device: torch.device) -> Precision:
-    """bf16 where the device computes it in hardware: elsewhere it is emulated, many times slower than fp32."""
+    """bf16 where it is the faster one."""
     if asked == "auto":
         return "bf16" if has_bf16(device) else "fp32"
     return asked
 
 
 def has_bf16(device: torch.device) -> bool:
+    """Whether it multiplies matrices of bf16 in hardware, faster than others."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
-    # torch's own check also says yes to CPUs that only emulate it
-    return device.type == "cpu" and _cpu_has("avx512_bf16", "amx_bf16")
+    # with avx512_bf16 alone a U-Net's step took 1.3 times that of fp32; torch's own check says yes even to CPUs that emulate it
+    return device.type == "cpu" and "amx_bf16" in _cpu_info().split()
 
 
 def autocast(device: torch.device, precision: Precision) -> torch.autocast:
@@ -38,29 +44,124 @@ def default() -> torch.device:
     return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
 
 
+def name(device: torch.device) -> str:
+    """The product that it is."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    found = re.search(r"^model name\s*:\s*(.+)$", _cpu_info(), re.MULTILINE)
+    return found[1] if found else "CPU"
+
+
+def describe(device: torch.device) -> str:
+    """Its name, for people, and how many threads it has for us."""
+    return name(device) if device.type == "cuda" else f"{name(device)}, {torch.get_num_threads()} threads"
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether the device or the machine had no more memory to give: torch tells the latter as a plain RuntimeError.
+
+    oneDNN, which computes convolutions on the CPU, says no more than that it could not create what it needed; the libraries of CUDA
+    have words of their own.
+    """
+    told = (
+        "can't allocate memory",
+        "could not create a primitive",
+        "could not create a memory object",
+        "CUDA error: out of memory",
+        "CUBLAS_STATUS_ALLOC_FAILED",
+        "CUDNN_STATUS_ALLOC_FAILED",
+    )
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(words in str(error) for words in told)
+
+
+def free_memory() -> None:
+    """Give back what is held for tensors that are no more."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def held_bytes(device: torch.device) -> int:
+    """What this process holds of the device's memory."""
+    return torch.cuda.memory_reserved(device) if device.type == "cuda" else int(psutil.Process().memory_info().rss)
+
+
+def peak_bytes(device: torch.device) -> int:
+    """The most it has held so far: of a GPU since `forget_peak`, of a CPU since it began."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_reserved(device)
+    if sys.platform == "linux":
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 2**10
+    return held_bytes(device)
+
+
+def forget_peak(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)  # before the first use of any torch knows of no device
+        torch.cuda.reset_peak_memory_stats(device)
+
+
 def slots() -> int:
     """How many trainings may run at once: one a GPU, one on a machine without."""
     return max(1, torch.cuda.device_count())
 
 
-@contextlib.contextmanager
-def claimed(folder: Path, *, poll_s: float = 2.0) -> Iterator[torch.device]:
-    """A GPU for this process alone, or the CPU where there is none.
+def rank() -> int:
+    """Which of the processes that train one model together this is; 0 for the first, and for one alone."""
+    started_by_first = os.environ.get(_FIRST) == str(os.getppid())
+    # as Lightning tells the ones it starts; a program that was started by a process that once trained is not told
+    return int(os.environ.get("LOCAL_RANK", "0")) if started_by_first else 0
 
-    The lock is held by the process that computes: a trainer that outlives its parent keeps its GPU taken, and a killed one lets go.
-    Waits while all are taken.
+
+@contextlib.contextmanager
+def claimed(folder: Path, count: int = 1, *, poll_s: float = 2.0) -> Iterator[list[torch.device]]:
+    """So many GPUs for this training alone, or as many times the CPU where there is none.
+
+    The locks are held by the process that computes: a trainer that outlives its parent keeps its GPUs taken, and a killed one lets go.
+    Waits while too few are free, holding none. A process of higher rank uses those that the first has claimed.
+
+    Raises:
+        InputError: the machine has fewer.
     """
-    count = torch.cuda.device_count()
-    if count == 0:
-        yield torch.device("cpu")
+    there = torch.cuda.device_count()
+    if 0 < there < count:
+        raise InputError(f"training.devices: is {count}, but this machine has {there} GPUs; lower it")
+    if rank() > 0:
+        yield _devices([int(index) for index in os.environ[_CLAIMED].split(",") if index], count)
         return
+    os.environ.pop("LOCAL_RANK", None)  # of whoever started us: Lightning would wait for the others that it speaks of
+    with _free_gpus(folder, there, count, poll_s) as chosen:
+        os.environ |= {_FIRST: str(os.getpid()), _CLAIMED: ",".join(map(str, chosen))}
+        try:
+            yield _devices(chosen, count)
+        finally:
+            del os.environ[_FIRST], os.environ[_CLAIMED]
+
+
+@contextlib.contextmanager
+def _free_gpus(folder: Path, there: int, count: int, poll_s: float) -> Iterator[list[int]]:
+    """The indices of so many of the GPUs that are there, locked; none on a machine without."""
     while True:
-        for index in range(count):
-            with locks.held_if_free(folder / f"gpu-{_visible(index)}.lock") as free:
-                if free:
-                    yield torch.device("cuda", index)
-                    return
+        with contextlib.ExitStack() as held:
+            chosen: list[int] = []
+            for index in range(there):
+                lock = locks.held_if_free(folder / f"gpu-{_visible(index)}.lock")
+                if len(chosen) < count and held.enter_context(lock):
+                    chosen.append(index)
+            if len(chosen) == count or there == 0:
+                yield chosen
+                return
         time.sleep(poll_s)
+
+
+def _devices(gpus: Sequence[int], count: int) -> list[torch.device]:
+    return [torch.device("cuda", index) for index in gpus] or [torch.device("cpu")] * count
+
+
+_FIRST = "SEGMODELS_FIRST"
+"""Tells the processes of higher rank that they are: the id of the first one, which started them."""
+_CLAIMED = "SEGMODELS_GPUS"
+"""Tells the processes of higher rank which GPUs the first one has claimed."""
 
 
 def _visible(index: int) -> str:
@@ -72,9 +173,9 @@ def _visible(index: int) -> str:
     return name
 
 
-def _cpu_has(*flags: str) -> bool:
+def _cpu_info() -> str:
+    """What Linux says of the processors; elsewhere nothing."""
     try:
-        known = Path("/proc/cpuinfo").read_text().split()
+        return Path("/proc/cpuinfo").read_text()
     except OSError:
-        return False
-    return any(flag in known for flag in flags)
+        return ""

@@ -14,7 +14,7 @@ from typing import Literal
 
 import psutil
 
-from segmodels import device, params, tracking
+from segmodels import device, params, preflight, tracking
 from segmodels.errors import InputError
 
 LOW_DISK_BYTES = 5 * 10**9
@@ -99,6 +99,7 @@ def _programs() -> Iterator[Finding]:
 def _params(path: Path, dataset: Path) -> Finding:
     try:
         read = params.read(path)
+        preflight.check(read)
     except InputError as error:
         return Finding("params", "wrong", str(error))
     names = f"project {read.project}, candidates {', '.join(read.candidates)}"
@@ -108,7 +109,10 @@ def _params(path: Path, dataset: Path) -> Finding:
 
 
 def _servers() -> Iterator[Finding]:
-    yield _reached(f"MLflow at {tracking.uri()}", tracking.ping, "start it or unset MLFLOW_TRACKING_URI")
+    if tracking.is_begun():
+        yield _reached(f"MLflow at {tracking.uri()}", tracking.ping, "start it or unset MLFLOW_TRACKING_URI")
+    else:
+        yield Finding(f"MLflow at {tracking.uri()}", "well", "not there yet: the first retraining makes it")
     address = os.environ.get("PREFECT_API_URL")
     if address is None:
         yield Finding("Prefect", "well", "no server set: each retraining starts a temporary one")

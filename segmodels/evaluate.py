@@ -5,10 +5,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 
 from segmodels import atomic, bundle
 from segmodels.dataset import Progress, silent
-from segmodels.images import palette
+from segmodels.images import colored
 from segmodels.pictures import sheet
 from segmodels.predict import Predictor
 from segmodels.samples import IGNORE_INDEX, trained
@@ -25,6 +26,7 @@ def evaluate(
     scores_path: Path,
     worst_path: Path,
     *,
+    on: torch.device | None = None,
     progress: Progress[int] = silent,
 ) -> dict[str, Any]:
     """Score one bundle on the test images.
@@ -36,12 +38,12 @@ def evaluate(
         DatasetError: the bundle was trained on other classes than the dataset has.
     """
     store, loaded = Store(prepared), bundle.load(bundle_folder)
-    predictor = Predictor(loaded)
+    predictor = Predictor(loaded, on=on)
     images, confusion, latency_ms = score(store, predictor, progress=progress)
     report = {
         "candidate": loaded.facts.candidate,
-        **summarise(images, trained(loaded.classes)),
-        "confusion": confusion.tolist(),
+        **summarise(images, trained(loaded.classes), overlap=store.labels.overlap),
+        "confusion": None if confusion is None else confusion.tolist(),
         "latency_ms": latency_ms,
         "device": predictor.device.type,
         "precision": predictor.precision,
@@ -61,14 +63,14 @@ def draw_worst(store: Store, predictor: Predictor, images: pd.DataFrame, path: P
     """The images with the lowest mIoU of their own: the image, the truth, the prediction, and where they differ."""
     position = {str(store.manifest["id"][row]): row for row in store.rows("test")}
     worst = images.dropna(subset="miou").nsmallest(NUM_WORST, "miou")
-    colors = palette(store.classes)
     rows, names = [], []
     for one in worst.itertuples():
-        image, truth = np.array(store.image(position[str(one.id)])), np.array(store.mask(position[str(one.id)]))
+        image, truth = np.array(store.image(position[str(one.id)])), store.labelling(position[str(one.id)])
         predicted = predictor(image)
         wrong = (predicted != truth) & (truth != IGNORE_INDEX)
-        errors = np.where(wrong[..., None], np.array((213, 94, 0), np.uint8), image // 3)
-        rows.append([image, colors[truth], colors[predicted], errors])
+        wrong_HW = wrong.any(axis=0) if store.labels.overlap else wrong
+        errors = np.where(wrong_HW[..., None], np.array((213, 94, 0), np.uint8), image // 3)
+        rows.append([image, colored(truth, store.classes), colored(predicted, store.classes), errors])
         names.append(f"{one.id}\nmIoU {one.miou:.2f}")
     if rows:
         sheet(path, rows, titles=["image", "truth", "prediction", "errors"], names=names, classes=store.classes)

@@ -12,10 +12,10 @@ from segmodels.samples import IGNORE_INDEX, SegmentationClass, UInt8Array, train
 
 FILE_FORMATS = ("PNG", "JPEG", "TIFF", "WEBP", "BMP")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp")
-MASK_SUFFIXES = (".png", ".tif", ".tiff", ".bmp")
 MAX_PIXELS = 50_000_000
 """Larger images are refused: a file of a few KB can claim any size (decompression bomb)."""
 
+_LAYER = {0: 0, 1: 1, 255: 1, 127: IGNORE_INDEX, 128: IGNORE_INDEX}
 _EIGHT_BIT = ("1", "L", "P", "RGB", "RGBA", "LA", "CMYK", "YCbCr", "PA")
 
 
@@ -56,6 +56,30 @@ def read_mask(path: Path, classes: Sequence[SegmentationClass]) -> UInt8Array:
     raise DatasetError(f"{path}: mask has mode {image.mode}; export it as an 8-bit one-channel or RGB PNG")
 
 
+def read_layer(path: Path) -> UInt8Array:
+    """The mask of one of several overlapping classes, H x W uint8: 1 where the class is, 0 where not, IGNORE_INDEX where void.
+
+    The file holds 0 for no, 1 or 255 for yes, 127 or 128 for void.
+
+    Raises:
+        DatasetError: unreadable, lossy, or any other value.
+    """
+    image = _open(path)
+    if image.format == "JPEG":
+        raise DatasetError(f"{path}: mask is a JPEG, which blurs labels; export it as PNG")
+    if image.mode not in ("1", "L", "P"):
+        raise DatasetError(f"{path}: mask has mode {image.mode}; export it as an 8-bit one-channel PNG of 0 (no) and 255 (yes)")
+    values_HW = np.asarray(image.convert("L") if image.mode == "1" else image)
+    unknown = [int(value) for value in np.flatnonzero(np.bincount(values_HW.reshape(-1), minlength=256)) if value not in _LAYER]
+    if unknown:
+        raise DatasetError(f"{path}: mask holds {_list(unknown)}; expected 0 (no), 255 or 1 (yes), 127 or 128 (void)")
+    lookup = np.zeros(256, np.uint8)
+    for value, label in _LAYER.items():
+        lookup[value] = label
+    layer: UInt8Array = lookup[values_HW]
+    return layer
+
+
 def palette_of(path: Path) -> list[tuple[int, int, int]] | None:
     """The palette of a palette PNG, or None when the file has none."""
     image = _open(path)
@@ -80,13 +104,24 @@ def palette(classes: Sequence[SegmentationClass]) -> UInt8Array:
     return colors
 
 
+def colored(labelling: UInt8Array, classes: Sequence[SegmentationClass]) -> UInt8Array:
+    """A labelling, H x W or C x H x W (see labels.py), in the classes' colours, H x W x 3: mixed where several are, black where none."""
+    colors = palette(classes)
+    if labelling.ndim == 2:
+        return colors[labelling]
+    present_CHW = labelling == 1
+    total_HWC = np.einsum("chw,ck->hwk", present_CHW, colors[: len(labelling)].astype(np.int64))
+    mixed: UInt8Array = (total_HWC // np.maximum(present_CHW.sum(axis=0), 1)[..., None]).astype(np.uint8)
+    return mixed
+
+
 def overlay(
-    image_HWC: UInt8Array, mask_HW: UInt8Array, classes: Sequence[SegmentationClass], *, opacity: float = 0.55
+    image_HWC: UInt8Array, labelling: UInt8Array, classes: Sequence[SegmentationClass], *, opacity: float = 0.55
 ) -> UInt8Array:
-    """The image with its mask laid over it in the classes' colours; void keeps the image."""
-    colored = palette(classes)[mask_HW]
-    mixed = image_HWC * (1 - opacity) + colored * opacity
-    return np.where((mask_HW == IGNORE_INDEX)[..., None], image_HWC, mixed.round()).astype(np.uint8)
+    """The image with a labelling laid over it in the classes' colours; where there is nothing, or void, the image shows."""
+    mixed = image_HWC * (1 - opacity) + colored(labelling, classes) * opacity
+    shown = labelling != IGNORE_INDEX if labelling.ndim == 2 else (labelling == 1).any(axis=0)
+    return np.where(shown[..., None], mixed.round(), image_HWC).astype(np.uint8)
 
 
 def _open(path: Path) -> Image.Image:
@@ -95,16 +130,30 @@ def _open(path: Path) -> Image.Image:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            image = Image.open(path, formats=FILE_FORMATS)
-            if image.width * image.height > MAX_PIXELS:
-                raise DatasetError(f"{path}: {image.width} x {image.height} pixels, more than {MAX_PIXELS:,}; cut it into tiles")
-            image.load()
+            return _decode(path)
+    except PermissionError as error:
+        raise DatasetError(f"{path}: may not be read by this user; change its owner or its mode") from error
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Warning, Image.DecompressionBombError) as error:
         if isinstance(error, DatasetError):
             raise
         if isinstance(error, OSError) and error.errno is not None:
             raise  # the disk, not the picture
         raise DatasetError(f"{path}: cannot be read as {', '.join(FILE_FORMATS)} ({error}); export it again") from error
+
+
+def _decode(path: Path) -> Image.Image:
+    image = Image.open(path, formats=FILE_FORMATS)
+    try:
+        if image.width * image.height > MAX_PIXELS:
+            raise DatasetError(f"{path}: {image.width} x {image.height} pixels, more than {MAX_PIXELS:,}; cut it into tiles")
+        image.load()
+        if image.format == "PNG":
+            # Pillow decodes a PNG that lacks its last bytes; only the chunks' checksums tell that a copy was cut short
+            with Image.open(path, formats=("PNG",)) as whole:
+                whole.verify()
+    except BaseException:
+        image.close()
+        raise
     return image
 
 

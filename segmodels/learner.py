@@ -1,23 +1,31 @@
 """What one step of a training and of its validation does."""
 
+import copy
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import lightning.pytorch as pl
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
 
-from segmodels import metrics
+from segmodels import metrics, objective
 from segmodels.batches import Batch
 from segmodels.errors import TrainingError
+from segmodels.labels import Labels, decide
+from segmodels.learning_rate import warmed_up
 from segmodels.network import Segmenter
+from segmodels.objective import Loss
+from segmodels.optimization import Optimization
+from segmodels.schedules._moment import Moment, Schedule
 
-Loss = Callable[[Tensor, Tensor], Tensor]
-Schedule = Callable[[Optimizer, int], LRScheduler]
+DIVERGED = 10.0
+"""An epoch's loss this many times the lowest so far, and above where it began, is no noise any more."""
+STEPS_UNREAD = 100
+"""How many steps on a GPU go by before the loss is looked at."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +44,11 @@ class EpochRecord:
 
 
 class Learner(pl.LightningModule):
-    """A Segmenter with its loss, optimizer and schedule. Remembers every epoch's record, also over a resume."""
+    """A Segmenter with its loss, optimizer and schedule. Remembers every epoch's record, also over a resume.
+
+    Lightning's epoch is a `part` here: an epoch is cut into equal parts, after each of which everything is saved. So a long epoch
+    loses little when it is killed, and a resume always begins at a part's first step.
+    """
 
     def __init__(
         self,
@@ -44,75 +56,176 @@ class Learner(pl.LightningModule):
         *,
         loss: Loss,
         schedule: Schedule,
-        learning_rate: float,
-        weight_decay: float,
-        num_classes: int,
+        optimization: Optimization,
+        labels: Labels,
+        epochs: int,
+        steps_an_epoch: int,
+        parts: int,
         seed: int,
     ) -> None:
         super().__init__()
         self.segmenter = segmenter
-        self.loss, self.schedule = loss, schedule
-        self.learning_rate, self.weight_decay = learning_rate, weight_decay
-        self.num_classes, self.seed = num_classes, seed
+        self.averaged = _frozen_copy(segmenter) if optimization.ema_decay is not None else None
+        self.loss = loss
+        self.schedule = warmed_up(schedule, optimization.warmup_epochs)
+        self.optimization = optimization
+        self.labels, self.seed = labels, seed
+        self.epochs, self.steps_an_epoch, self.parts = epochs, steps_an_epoch, parts
         self.records: list[EpochRecord] = []
-        self.started = time.monotonic()
         self.losses: list[Tensor] = []
-        self.counts = torch.zeros(num_classes, num_classes, dtype=torch.int64)
+        self.seconds = 0.0
+        self.started = time.monotonic()
+        self.steps_before = 0
+        self.counts = torch.zeros(3, labels.num_classes, dtype=torch.int64)
 
-    def configure_optimizers(self) -> Any:
-        on_gpu = self.device.type == "cuda"
-        optimizer = torch.optim.AdamW(
-            self.segmenter.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay, fused=True, capturable=on_gpu
-        )
-        scheduler = self.schedule(optimizer, int(self.trainer.estimated_stepping_batches))
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+    @property
+    def epoch(self) -> int:
+        """The epoch under way, from 1."""
+        return self.current_epoch // self.parts + 1
+
+    @property
+    def best_epoch(self) -> int:
+        """The epoch with the highest validation mIoU, the first of equals; 0 before the first."""
+        return max(self.records, key=lambda record: record.val_miou).epoch if self.records else 0
+
+    @property
+    def kept(self) -> Segmenter:
+        """What is scored and saved: the averaged network, where there is one."""
+        return self.segmenter if self.averaged is None else self.averaged
+
+    def configure_optimizers(self) -> Optimizer:
+        return self.optimization.optimizer(self.segmenter, capturable=self.device.type == "cuda")
 
     def on_train_epoch_start(self) -> None:
-        # dropout draws from the global generator: seeded by epoch, a resumed training draws as an unbroken one
-        torch.manual_seed(self.seed * 100_003 + self.current_epoch)
         self.started = time.monotonic()
-        self.losses.clear()
+        self.losses = [one.to(self.device) for one in self.losses]  # those of a checkpoint are read before the device is known
+        frozen = self.epoch <= self.optimization.freeze_encoder_epochs
+        self.segmenter.encoder.requires_grad_(not frozen).train(not frozen)
 
-    def training_step(self, batch: Batch, _: int) -> Tensor:
+    def on_train_batch_start(self, _: Batch, index: int) -> None:
+        # dropout draws from the global generator: seeded by what was seen, a resumed training draws as an unbroken one
+        micro_step = index % self.trainer.accumulate_grad_batches
+        torch.manual_seed((((self.seed * 1_000_003 + self.global_step) * 1_003 + micro_step) * 101 + self.global_rank) % 2**63)
+        self.steps_before = self.global_step
+        scores = [record.val_miou for record in self.records]
+        total = self.epochs * self.steps_an_epoch
+        factor = self.schedule(Moment(self.global_step, total, self.steps_an_epoch, scores))
+        for group in self._groups():
+            group["lr"] = group["initial_lr"] * factor
+
+    def training_step(self, batch: Batch, index: int) -> Tensor:
         images, masks = batch
-        loss = self.loss(self.segmenter(images).float(), masks.long())
-        self.losses.append(loss.detach())  # read once an epoch: a read waits for the GPU
+        loss = objective.of(self.segmenter, self.loss, images, self.labels.of(masks).long())
+        self.losses.append(loss.detach())
+        # a read waits for the GPU; and of several processes none gives up alone
+        if self.trainer.world_size == 1 and (self.device.type == "cpu" or index % STEPS_UNREAD == STEPS_UNREAD - 1):
+            value = float(loss.detach())
+            if not math.isfinite(value):
+                self._give_up(f"became {value} in step {self.global_step % self.steps_an_epoch + 1} of epoch {self.epoch}")
         return loss
 
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        self.optimization.clip(self.segmenter)  # Lightning's own refuses a fused optimizer in mixed precision
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        if self.averaged is not None and self.global_step > self.steps_before:
+            assert self.optimization.ema_decay is not None
+            # early weights are worth little: the average follows quickly at first
+            decay = min(self.optimization.ema_decay, (1 + self.global_step) / (10 + self.global_step))
+            _move(self.averaged, self.segmenter, share=1 - decay)
+
     def on_validation_epoch_start(self) -> None:
-        self.counts = torch.zeros(self.num_classes, self.num_classes, dtype=torch.int64, device=self.device)
+        if self.trainer.world_size > 1:
+            for buffer in self.buffers():  # each process has statistics of its own; those of the first are saved
+                torch.distributed.broadcast(buffer, src=0)
+        self.counts = torch.zeros(3, self.labels.num_classes, dtype=torch.int64, device=self.device)
 
     def validation_step(self, batch: Batch, _: int) -> None:
         images, masks = batch
-        self.counts += metrics.confusion(self.segmenter(images).argmax(dim=1), masks, self.num_classes)
+        predicted, truth = decide(self.kept(images), self.labels.task), self.labels.of(masks)
+        self.counts += metrics.counts(predicted, truth, self.labels.num_classes, overlap=self.labels.overlap)
 
     def on_validation_epoch_end(self) -> None:
-        counts = self.counts.cpu().numpy()
-        scores = metrics.scores(counts.diagonal(), counts.sum(axis=1), counts.sum(axis=0))
+        scores = metrics.scores(*self._over_all(self.counts, "sum").cpu().numpy())
         if scores.miou is None:
-            raise TrainingError("every pixel of the validation masks is void; label some or choose other splits")
-        train_loss = float(torch.stack(self.losses).mean())
-        if not torch.isfinite(torch.tensor(train_loss)):
             raise TrainingError(
-                f"the loss became {train_loss} in epoch {self.current_epoch + 1}; lower training.learning_rate "
-                f"(is {self.learning_rate}) or set training.precision: fp32"
+                "no validation mask shows any class at the network's size; raise training.size_px or choose other splits"
             )
-        optimizer = self.optimizers(use_pl_optimizer=False)
-        assert isinstance(optimizer, Optimizer)
+        train_loss = self._mean_loss()
+        lowest = min((record.train_loss for record in self.records), default=math.inf)
+        if self.records and train_loss > max(DIVERGED * lowest, self.records[0].train_loss):
+            self._give_up(f"rose to {train_loss:.4g} in epoch {self.epoch}, from {lowest:.4g} at its lowest")
         self.records.append(
             EpochRecord(
-                epoch=self.current_epoch + 1,
+                epoch=self.epoch,
                 train_loss=train_loss,
                 val_miou=scores.miou,
                 val_iou=scores.iou,
-                learning_rate=float(optimizer.param_groups[0]["lr"]),
-                seconds=time.monotonic() - self.started,
+                learning_rate=float(self._groups()[-1]["lr"]),
+                seconds=self.seconds + time.monotonic() - self.started,
             )
         )
-        self.log("val_miou", scores.miou)
+        self.losses.clear()
+        self.seconds = 0.0
+
+    def on_train_epoch_end(self) -> None:
+        if len(self.records) < self.epoch:  # an epoch's part that is not the last
+            self._mean_loss()  # gives up where it is no number: nothing is saved that would be gone on from in vain
+            self.seconds += time.monotonic() - self.started
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["records"] = [record.to_dict() for record in self.records]
+        # of all that train together: each goes on from the same
+        checkpoint["losses"] = self._over_all(torch.stack(self.losses), "mean").tolist() if self.losses else []
+        checkpoint["seconds"] = self.seconds
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.records = [EpochRecord(**record) for record in checkpoint["records"]]
+        self.losses = [torch.tensor(loss) for loss in checkpoint["losses"]]
+        self.seconds = checkpoint["seconds"]
+
+    def _mean_loss(self) -> float:
+        """Of the epoch so far."""
+        mean = float(self._over_all(torch.stack(self.losses).mean(), "mean"))
+        if not math.isfinite(mean):
+            self._give_up(f"became {mean} in epoch {self.epoch}")
+        return mean
+
+    def _over_all(self, value: Tensor, operation: str) -> Tensor:
+        """Brought together over the processes that train together."""
+        reduced = self.trainer.strategy.reduce(value, reduce_op=operation)
+        assert isinstance(reduced, Tensor)
+        return reduced
+
+    def _groups(self) -> list[dict[str, Any]]:
+        optimizer = self.optimizers(use_pl_optimizer=False)
+        assert isinstance(optimizer, Optimizer)
+        return optimizer.param_groups
+
+    def _give_up(self, what: str) -> NoReturn:
+        """Stop a training that has gone wrong: going on would only cost time."""
+        best = max(self.records, key=lambda record: record.val_miou, default=None)
+        good = "no epoch was done" if best is None else f"epoch {best.epoch} was the best, with mIoU {best.val_miou:.4f}"
+        raise TrainingError(
+            f"the loss {what} ({good}); lower training.learning_rate (is {self.optimization.learning_rate}), "
+            f"set training.gradient_clip: 1 or training.precision: fp32"
+        )
+
+
+def _frozen_copy(segmenter: Segmenter) -> Segmenter:
+    return copy.deepcopy(segmenter).requires_grad_(False)
+
+
+@torch.no_grad()
+def _move(averaged: nn.Module, towards: nn.Module, *, share: float) -> None:
+    """Move every weight and statistic a share of the way; what is counted is copied."""
+    for mine, theirs in zip(_tensors(averaged), _tensors(towards), strict=True):
+        if mine.is_floating_point():
+            mine.lerp_(theirs, share)
+        else:
+            mine.copy_(theirs)
+
+
+def _tensors(module: nn.Module) -> Iterable[Tensor]:
+    yield from module.parameters()
+    yield from module.buffers()

@@ -26,19 +26,36 @@ def confusion(prediction: Tensor, target: Tensor, num_classes: int) -> Tensor:
     return counts.reshape(num_classes + 1, num_classes)[:num_classes]
 
 
+def counts(prediction: Tensor, truth: Tensor, num_classes: int, *, overlap: bool = False) -> Tensor:
+    """Pixels by class, 3 x C int64: predicted rightly, true, predicted.
+
+    `prediction` and `truth` are labellings (see labels.py): class indices of any shape or, with `overlap`, ... x C x H x W of 0 and 1.
+    """
+    if not overlap:
+        cells = confusion(prediction, truth, num_classes)
+        return torch.stack([cells.diagonal(), cells.sum(dim=1), cells.sum(dim=0)])
+    known = truth != IGNORE_INDEX
+    true, predicted = (truth == 1), (prediction == 1) & known
+    rows = [(one.movedim(-3, 0).flatten(1)).sum(dim=1) for one in (true & predicted, true, predicted)]
+    return torch.stack(rows)
+
+
 @dataclass(frozen=True)
 class Scores:
-    """Scores of one model on one set of images; None where there is nothing to score."""
+    """Scores of one model on one set of images; None where there is nothing to score.
+
+    `pixel_accuracy` is the share of pixels whose class is right; of classes that overlap there is none.
+    """
 
     miou: float | None
     pixel_accuracy: float | None
     iou: list[float | None]
 
 
-def scores(intersection: Int64Array, truth: Int64Array, prediction: Int64Array) -> Scores:
+def scores(intersection: Int64Array, truth: Int64Array, prediction: Int64Array, *, overlap: bool = False) -> Scores:
     """Scores from per-class pixel counts, each of shape (C,): predicted rightly, true, predicted."""
     iou_C = iou(intersection, truth, prediction)
-    total = int(truth.sum())
+    total = 0 if overlap else int(truth.sum())
     known = iou_C[~np.isnan(iou_C)]
     return Scores(
         miou=float(known.mean()) if len(known) else None,
@@ -60,7 +77,8 @@ def bootstrap_miou(
 ) -> FloatArray:
     """Macro mIoU of `resamples` datasets drawn with replacement, group by group (images of one scene stay together).
 
-    Counts are N x C, one row an image; `groups` has N labels. Returns an array of `resamples` values.
+    Counts are N x C, one row an image; `groups` has N labels. Returns at most `resamples` values: a draw of images that show no class at
+    all has no score.
     Source: cluster bootstrap, Field and Welsh 2007 (doi:10.1111/j.1467-9868.2007.00593.x).
     """
     labels, index = np.unique(groups, return_inverse=True)
@@ -68,7 +86,8 @@ def bootstrap_miou(
     rng = np.random.default_rng(seed)
     times = rng.multinomial(len(labels), np.full(len(labels), 1 / len(labels)), size=resamples)
     values = iou(*(times @ counts for counts in grouped))
-    means: FloatArray = np.nanmean(values, axis=1)
+    scored = values[~np.isnan(values).all(axis=1)]
+    means: FloatArray = np.nanmean(scored, axis=1)
     return means
 
 

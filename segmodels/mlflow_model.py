@@ -15,14 +15,15 @@ from segmodels.predict import Predictor
 
 
 class SegmentationModel(PythonModel):
-    """H x W x 3 uint8 RGB image of any size -> H x W uint8 mask of class indices."""
+    """H x W x 3 uint8 RGB image of any size -> H x W uint8 mask of class indices; C x H x W of 0 and 1 where classes overlap."""
 
     def load_context(self, context: Any) -> None:
         self.predictor = Predictor(load(Path(context.artifacts["bundle"])))
 
-    # without types here: MLflow takes them for a schema of its own kind; the true one is given when the model is logged
-    def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
-        return self.predictor(np.ascontiguousarray(model_input))
+    # of types MLflow makes a schema, but for the plain `np.ndarray`; the true schema is given when the model is logged
+    def predict(self, context: Any, model_input: np.ndarray, params: dict[str, Any] | None = None) -> np.ndarray:
+        mask: np.ndarray = self.predictor(np.ascontiguousarray(model_input))
+        return mask
 
 
 set_model(SegmentationModel())

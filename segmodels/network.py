@@ -1,14 +1,19 @@
 """From uint8 pixels to logits at the same size: the one network that is trained, scored and served."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+import safetensors
+import safetensors.torch
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from segmodels import catalog
+from segmodels import batch_norm, catalog
+from segmodels.errors import InputError
 
+SAFETENSORS = ".safetensors"
 SIZE_MULTIPLE = 32
 """Encoders halve the size five times."""
 
@@ -25,16 +30,28 @@ class Segmenter(nn.Module):
     def __init__(self, network: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__()
         self.network = network
+        self.min_size_px: int = getattr(network, "min_size_px", SIZE_MULTIPLE)
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(1, -1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(1, -1, 1, 1), persistent=False)
 
-    def forward(self, images_BCHW: Tensor) -> Tensor:
-        """uint8 (or 0 to 255 float) images of any size, B x 3 x H x W -> logits B x num_classes x H x W."""
+    @property
+    def encoder(self) -> nn.Module:
+        encoder = self.network.encoder
+        assert isinstance(encoder, nn.Module)
+        return encoder
+
+    def forward(self, images_BCHW: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        """uint8 (or 0 to 255 float) images of any size, B x channels x H x W -> logits B x num_logits x H x W.
+
+        In training mode a network with an auxiliary head gives a pair: its logits and those of the head, of the same shape.
+        """
         height, width = images_BCHW.shape[-2:]
         normalised = (images_BCHW.float() - self.mean) / self.std
-        below, right = -height % SIZE_MULTIPLE, -width % SIZE_MULTIPLE
+        below, right = (max(-side % SIZE_MULTIPLE, self.min_size_px - side) for side in (height, width))
         padded = F.pad(normalised, (0, right, 0, below))  # 0 is the mean colour
-        logits: Tensor = self.network(padded)
+        logits: Tensor | tuple[Tensor, Tensor] = self.network(padded)
+        if isinstance(logits, tuple):
+            return logits[0][..., :height, :width], logits[1][..., :height, :width]
         return logits[..., :height, :width]
 
 
@@ -44,10 +61,51 @@ def build(
     encoder: str,
     weights: str | None,
     options: dict[str, Any],
-    num_classes: int,
+    num_logits: int,
     mean: Sequence[float],
     std: Sequence[float],
 ) -> Segmenter:
-    """Build the network of a candidate, laid out channels-last, which convolutions on CPU (bf16) and GPU prefer."""
-    network = catalog.build("architectures", architecture, 3, num_classes, encoder=encoder, weights=weights, options=options)
+    """Build the network of a candidate, laid out channels-last, which convolutions on CPU (bf16) and GPU prefer.
+
+    Args:
+        weights: "imagenet", the path of a safetensors file, or None.
+        mean: one value a channel of the images.
+
+    Raises:
+        InputError: the encoder does not fit, or its weights cannot be had.
+    """
+    file = Path(weights) if weights is not None and weights.endswith(SAFETENSORS) else None
+    network = catalog.build(
+        "architectures",
+        architecture,
+        len(mean),
+        num_logits,
+        encoder=encoder,
+        weights=None if file else weights,
+        options=options,
+    )
+    batch_norm.replace_in(network)
+    if file:
+        _load(network, file)
     return Segmenter(network, mean, std).to(memory_format=torch.channels_last)
+
+
+def _load(network: nn.Module, path: Path) -> None:
+    """Weights of the whole network, as a bundle has them, or of its encoder alone."""
+    try:
+        tensors = safetensors.torch.load_file(path)
+    except (OSError, safetensors.SafetensorError) as error:
+        raise InputError(f"weights: {path} cannot be read ({error}); expected a safetensors file") from error
+    for module in (network, network.encoder):
+        assert isinstance(module, nn.Module)
+        if set(tensors) == set(module.state_dict()):
+            try:
+                module.load_state_dict(tensors)
+            except RuntimeError as error:
+                raise InputError(f"weights: {path} is of another shape: {error}") from error
+            return
+    expected = sorted(network.encoder.state_dict())  # type: ignore[union-attr]
+    raise InputError(
+        f"weights: {path} has {len(tensors)} tensors such as {min(tensors, default=None)!r}, neither those of the network nor "
+        f"the {len(expected)} of its encoder, such as {expected[0]!r}; give a bundle's model.safetensors of the same architecture"
+    )

@@ -1,7 +1,9 @@
 """The model of params.yaml. Unknown keys and bad values fail before any work, with the key's path and the nearest right key."""
 
+import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args
 
 import pydantic
 import yaml
@@ -9,10 +11,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from segmodels import catalog
 from segmodels.errors import ParamsError
-from segmodels.samples import IGNORE_INDEX, MAX_CLASSES, SegmentationClass, default_color
+from segmodels.samples import MAX_CLASSES, SegmentationClass, Task, default_color
 
 # names become folders, DVC stage names and URLs: nothing that any of these reads as more than a name
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
+Weights = Annotated[str, Field(pattern=r"^imagenet$|\.safetensors$")]
+Auto = Literal["auto"]
 Share = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -32,6 +36,12 @@ class Component(BaseModel):
         return dict(self.model_extra or {})
 
 
+class Term(Component):
+    """One loss of a weighted sum: `{name: dice, weight: 0.5}`."""
+
+    weight: float = Field(default=1.0, gt=0)
+
+
 class Recipe(BaseModel):
     """An augmentation: the recipe's file and, beside it, its options: `{recipe: light, noise: 0.1}`."""
 
@@ -46,6 +56,7 @@ class Recipe(BaseModel):
 
 class Dataset(Section):
     format: str = "auto"
+    task: Auto | Task = "auto"
 
 
 class ClassEntry(Section):
@@ -64,25 +75,42 @@ class Splits(Section):
 
 
 class Training(Section):
-    size_px: tuple[Annotated[int, Field(ge=32)], Annotated[int, Field(ge=32)]]  # height, width
-    epochs: int = Field(ge=1)
-    batch_size: int = Field(ge=1)
-    learning_rate: float = Field(gt=0)
+    # dvc.yaml names the first, which must therefore stand in the file
+    size_px: Auto | tuple[Annotated[int, Field(ge=32)], Annotated[int, Field(ge=32)]]  # height, width
+    epochs: Auto | Annotated[int, Field(ge=1)] = "auto"
+    batch_size: Auto | Annotated[int, Field(ge=1)] = "auto"
+    micro_batch_size: int | None = Field(default=None, ge=1)
+    learning_rate: Auto | Annotated[float, Field(gt=0)] = "auto"
+    normalisation: Auto | Literal["dataset", "imagenet"] = "auto"
+    encoder_rate: float = Field(default=1.0, gt=0)
+    warmup_epochs: float = Field(default=0.0, ge=0)
     weight_decay: float = Field(default=0.01, ge=0)
+    gradient_clip: float | None = Field(default=None, gt=0)
+    ema_decay: float | None = Field(default=None, gt=0, lt=1)
+    freeze_encoder_epochs: int = Field(default=0, ge=0)
+    balanced_crops: float = Field(default=0.0, ge=0, le=1)
     early_stopping_patience: int | None = Field(default=None, ge=1)  # epochs without a better validation mIoU
+    devices: int = Field(default=1, ge=1)
+    strategy: Literal["ddp", "ddp_bf16"] = "ddp"
+    checkpoint_steps: int = Field(default=500, ge=1)
     precision: Literal["auto", "bf16", "fp32"] = "auto"
-    seed: int = 0
+    deterministic: bool = False
+    seed: int = Field(ge=0, lt=2**32)
 
 
 class Candidate(Section):
     architecture: str
-    encoder: str
-    weights: Literal["imagenet"] | None = None
+    encoder: str | None = None  # None: the architecture's own default
+    weights: Weights | None = None
     options: dict[str, Any] = {}
-    loss: Component
+    loss: Term | Annotated[list[Term], Field(min_length=1)]
     schedule: Component
     augmentation: Name
     training: dict[str, Any] = {}  # what differs from the common training
+
+    @property
+    def terms(self) -> list[Term]:
+        return self.loss if isinstance(self.loss, list) else [self.loss]
 
 
 class Gate(Section):
@@ -91,14 +119,15 @@ class Gate(Section):
 
 
 class Resources(Section):
-    slots: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
+    slots: Auto | Annotated[int, Field(ge=1)] = "auto"
 
 
 class Params(Section):
     project: Name
-    dataset: Dataset = Dataset()
-    classes: Literal["auto"] | Annotated[list[str | ClassEntry], Field(min_length=1, max_length=MAX_CLASSES)] = "auto"
-    splits: Splits = Splits()
+    # what dvc.yaml names must stand in the file, since DVC knows no defaults: these three, and training.seed
+    dataset: Dataset
+    classes: Auto | Annotated[list[str | ClassEntry], Field(min_length=1, max_length=MAX_CLASSES)]
+    splits: Splits
     augmentations: dict[Name, Recipe]
     candidates: dict[Name, Candidate] = Field(min_length=1)
     training: Training
@@ -118,9 +147,15 @@ class Params(Section):
         chosen = self.candidate(name)
         return {
             **chosen.model_dump(mode="json", exclude={"training"}),
+            "encoder": self.encoder_of(name),
             "augmentation": {"name": chosen.augmentation, **self.augmentation(chosen.augmentation).model_dump(mode="json")},
             "training": self.training_of(name).model_dump(mode="json"),
         }
+
+    def encoder_of(self, name: str) -> str:
+        """The candidate's encoder, or its architecture's default."""
+        chosen = self.candidate(name)
+        return chosen.encoder or str(catalog.default("architectures", chosen.architecture, "encoder"))
 
     def training_of(self, name: str) -> Training:
         """The common training with what the candidate changes."""
@@ -155,7 +190,7 @@ def read(path: Path) -> Params:
         params = Params.model_validate(raw)
         problems = _check_components(params)
     except pydantic.ValidationError as error:
-        problems = [_explain(one) for one in error.errors()]
+        problems = _explain(error)
     if problems:
         raise ParamsError("\n".join([f"{path}: {len(problems)} wrong", *(f"  - {problem}" for problem in problems)]))
     return params
@@ -191,7 +226,7 @@ def _check_components(params: Params) -> list[str]:
 
     def check(where: str, folder: str, name: str, options: dict[str, Any]) -> None:
         try:
-            catalog.check_options(folder, name, options)
+            catalog.checked_options(folder, name, options)
         except ParamsError as error:
             problems.append(f"{where}: {error}")
 
@@ -205,61 +240,102 @@ def _check_components(params: Params) -> list[str]:
     for key, candidate in params.candidates.items():
         where = f"candidates.{key}"
         check(f"{where}.architecture", "architectures", candidate.architecture, candidate.options)
-        check(f"{where}.loss", "losses", candidate.loss.name, candidate.loss.options)
+        for term in candidate.terms:
+            weights = term.options.get("class_weights")
+            named = isinstance(weights, str)  # auto is settled when the dataset is known
+            if named and weights != "auto":
+                problems.append(f"{where}.loss.class_weights: is {weights!r}; expected auto or a list of numbers, one a class")
+            check(f"{where}.loss", "losses", term.name, term.options | ({"class_weights": None} if named else {}))
         check(f"{where}.schedule", "schedules", candidate.schedule.name, candidate.schedule.options)
         if candidate.augmentation not in params.augmentations:
             near = catalog.nearest(candidate.augmentation, params.augmentations)
             known = ", ".join(params.augmentations)
             problems.append(f"{where}.augmentation: there is no {candidate.augmentation!r}{near}; there are: {known}")
-        if tuple(candidate.training.get("size_px", params.training.size_px)) != params.training.size_px:
-            problems.append(
-                f"{where}.training.size_px: is {candidate.training['size_px']}; all candidates share training.size_px"
-            )
         try:
-            params.training_of(key)
+            if params.training_of(key).size_px != params.training.size_px:
+                problems.append(
+                    f"{where}.training.size_px: is {candidate.training['size_px']}; all candidates share training.size_px"
+                )
         except pydantic.ValidationError as error:
-            problems += [_explain(one, under=("candidates", key, "training"), model=Training) for one in error.errors()]
+            problems += _explain(error, under=("candidates", key, "training"), model=Training)
+    if params.splits.group is not None:
+        problems += _wrong_pattern(params.splits.group)
     if params.splits.val + params.splits.test >= 1:
         problems.append(f"splits: val {params.splits.val} + test {params.splits.test} leave nothing to train on; lower them")
     classes = params.listed_classes() or []
-    if any(c.value == IGNORE_INDEX and not c.ignore for c in classes):
-        problems.append(f"classes: id {IGNORE_INDEX} is void; give the class another id or `ignore: true`")
     if len({c.name for c in classes}) < len(classes) or len({c.value for c in classes}) < len(classes):
         problems.append("classes: a name or an id stands twice")
     return problems
 
 
-def _explain(error: Any, under: tuple[str, ...] = (), model: type[BaseModel] = Params) -> str:
-    location = tuple(part for part in error["loc"] if part != "[key]")
-    path = ".".join(str(part) for part in under + location)
+def _wrong_pattern(pattern: str) -> list[str]:
+    try:
+        if re.compile(pattern).groups < 1:
+            return [f"splits.group: {pattern!r} has no group in parentheses to take the key from, e.g. '^([^_]+)_'"]
+    except re.error as error:
+        return [f"splits.group: {pattern!r} is no regular expression: {error}"]
+    return []
+
+
+def _explain(errors: pydantic.ValidationError, under: tuple[str, ...] = (), model: type[BaseModel] = Params) -> list[str]:
+    """One sentence a mistake. Of alternatives, which pydantic tries one after the other, that which was followed furthest counts."""
+    found: dict[tuple[str | int, ...], list[Any]] = {}
+    for one in errors.errors():
+        found.setdefault(_place(one), []).append(one)
+    deepest = [place for place in found if not any(place == other[: len(place)] != other for other in found)]
+    return [_sentence(place, found[place], under, model) for place in deepest]
+
+
+def _place(error: Any) -> tuple[str | int, ...]:
+    """The keys that lead to the mistake, without what pydantic adds: which alternative it tried, that a key is meant."""
+    location = error["loc"]
+    last = len(location) - 1 if error["type"] in ("extra_forbidden", "missing") else None
+    return tuple(part for n, part in enumerate(location) if n == last or isinstance(part, int) or not _ALTERNATIVE.match(part))
+
+
+_ALTERNATIVE = re.compile(r"\[key\]|literal\[|list\[|tuple\[|constrained-|(str|int|float|bool)$|[A-Z]")
+
+
+def _sentence(place: tuple[str | int, ...], errors: Sequence[Any], under: tuple[str, ...], model: type[BaseModel]) -> str:
+    """`errors` are those of one place, one for each alternative."""
+    path = ".".join(str(part) for part in under + place)
+    error = errors[0]
     if error["type"] == "extra_forbidden":
-        known = _keys_at(model, location[:-1])
-        near = catalog.nearest(str(location[-1]), known)
+        known = _keys_at(model, place[:-1])
+        near = catalog.nearest(str(place[-1]), known)
         return f"{path}: unknown key{near}; allowed here: {', '.join(known)}"
     if error["type"] == "missing":
         return f"{path}: is missing; add it"
-    return f"{path}: is {error['input']!r}; {error['msg'][0].lower()}{error['msg'][1:]}"
+    first, *others = (one["msg"] for one in errors)
+    expected = " or ".join([f"{first[0].lower()}{first[1:]}", *(other.removeprefix("Input should be ") for other in others)])
+    return f"{path}: is {error['input']!r}; {expected}"
 
 
-def _keys_at(model: type[BaseModel], location: tuple[Any, ...]) -> list[str]:
+def _keys_at(model: type[BaseModel], place: tuple[str | int, ...]) -> list[str]:
     """The keys allowed at a place of the model: fields of the section that the path leads to."""
-    here: Any = model
-    for part in location:
-        if isinstance(here, type) and issubclass(here, BaseModel) and part in here.model_fields:
-            here = here.model_fields[part].annotation
-        elif get_origin(here) is dict:
-            here = get_args(here)[1]
-    return list(here.model_fields) if isinstance(here, type) and issubclass(here, BaseModel) else []
+    section = model
+    for part in place:
+        if part in section.model_fields:
+            section = next(iter(_sections_in(section.model_fields[str(part)].annotation)), section)
+    return list(section.model_fields)
+
+
+def _sections_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    """The sections that a type speaks of: itself, what a list or a dict of it holds, any of its alternatives."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for inside in get_args(annotation):
+        yield from _sections_in(inside)
 
 
 class _UniqueKeys(yaml.SafeLoader):
     """YAML takes the last of two equal keys in silence; a candidate would vanish."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[Any] = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if key in seen:
-                raise yaml.YAMLError(f"key {key!r} stands twice at line {key_node.start_mark.line + 1}")
-            seen.add(key)
-        return super().construct_mapping(node, deep)
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)  # as it is written: what `<<` brings in may stand twice, and gives way
+        seen: set[tuple[str, str]] = set()
+        for key, _ in node.value:
+            if (key.tag, str(key.value)) in seen:
+                raise yaml.YAMLError(f"key {key.value!r} stands twice at line {key.start_mark.line + 1}")
+            seen.add((key.tag, str(key.value)))
+        return node

@@ -12,8 +12,9 @@ from segmodels import atomic, device
 from segmodels.bundle import Bundle
 from segmodels.errors import DatasetError, InputError
 from segmodels.images import SUFFIXES, overlay, read_image, write_mask
+from segmodels.labels import decide
 from segmodels.resizing import fit_image
-from segmodels.samples import UInt8Array
+from segmodels.samples import UInt8Array, trained
 
 
 class Predictor:
@@ -27,7 +28,11 @@ class Predictor:
 
     @torch.inference_mode()
     def __call__(self, image: UInt8Array) -> UInt8Array:
-        """The class index of every pixel, H x W uint8, for an H x W x 3 uint8 RGB image of any size."""
+        """The labelling of an H x W x 3 uint8 RGB image of any size.
+
+        Returns:
+            The class index of every pixel, H x W uint8; where classes overlap, 0 and 1 by class, C x H x W.
+        """
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
             raise InputError(f"image is {image.dtype} of shape {image.shape}; expected uint8 of shape height x width x 3 (RGB)")
         height, width = image.shape[:2]
@@ -38,18 +43,24 @@ class Predictor:
         if logits_BCHW.shape[-2:] != (height, width):
             # the scores are scaled, not the labels: borders stay smooth
             logits_BCHW = F.interpolate(logits_BCHW.float(), size=(height, width), mode="bilinear", align_corners=False)
-        mask: UInt8Array = logits_BCHW[0].argmax(dim=0).to(torch.uint8).cpu().numpy()
-        return mask
+        labelling: UInt8Array = decide(logits_BCHW, self.bundle.facts.task)[0].cpu().numpy()
+        return labelling
 
 
 def predict_files(predictor: Predictor, inputs: Sequence[Path], destination: Path) -> Iterator[tuple[Path, str | None]]:
     """Write `<name>.png`, a palette mask, and `<name>_overlay.png` for every image; folders stand for the images in them.
 
+    Where classes overlap there is a mask a class instead, `<name>/<class>.png`, with 255 where the class is and 0 where it is not.
+
     Yields each image's path and, where it could not be predicted, the reason: the others go on.
 
     Raises:
-        InputError: no image at all, or two inputs whose results would have the same name.
+        InputError: no image at all, two inputs whose results would have the same name, or a class that cannot name a file.
     """
+    classes = trained(predictor.bundle.classes)
+    unsafe = [one.name for one in classes if Path(one.name).name != one.name]
+    if predictor.bundle.facts.task == "multilabel" and unsafe:
+        raise InputError(f"the class {unsafe[0]!r} cannot name a file, as masks a class do; rename it and train again")
     targets: dict[Path, Path] = {}
     for source, base in _images(inputs):
         target = destination / source.relative_to(base).with_suffix("")
@@ -64,11 +75,16 @@ def predict_files(predictor: Predictor, inputs: Sequence[Path], destination: Pat
         except DatasetError as error:
             yield source, str(error)
             continue
-        mask = predictor(image)
-        with atomic.file(target.with_name(f"{target.name}.png")) as partial:
-            write_mask(partial, mask, predictor.bundle.classes)
+        labelling = predictor(image)
+        if labelling.ndim == 2:
+            with atomic.file(target.with_name(f"{target.name}.png")) as partial:
+                write_mask(partial, labelling, classes)
+        else:
+            for one, layer_HW in zip(classes, labelling, strict=True):
+                with atomic.file(target / f"{one.name}.png") as partial:
+                    Image.fromarray(layer_HW * 255).save(partial, format="PNG")
         with atomic.file(target.with_name(f"{target.name}_overlay.png")) as partial:
-            Image.fromarray(overlay(image, mask, predictor.bundle.classes)).save(partial, format="PNG")
+            Image.fromarray(overlay(image, labelling, classes)).save(partial, format="PNG")
         yield source, None
 
 

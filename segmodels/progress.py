@@ -1,6 +1,5 @@
 """How far a training has come: a live bar on a terminal, a line an epoch everywhere, and a file for other processes to look at."""
 
-from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -14,46 +13,42 @@ from segmodels.learner import EpochRecord, Learner
 
 
 class TrainingProgress(Callback):
-    """Shows batches and epochs of one candidate's training."""
+    """Shows batches and epochs of one candidate's training, and keeps the last epoch in the JSON file `live`."""
 
-    def __init__(self, candidate: str) -> None:
-        self.candidate = candidate
+    def __init__(self, candidate: str, live: Path) -> None:
+        self.candidate, self.live = candidate, live
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         self.bar = Progress(*columns, console=console.out, transient=True, disable=not console.out.is_terminal)
         self.batches = self.bar.add_task(candidate, total=None)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if trainer.current_epoch > 0:
-            console.out.print(f"{self.candidate}: goes on after epoch {trainer.current_epoch} of {trainer.max_epochs}")
+        assert isinstance(pl_module, Learner)
+        steps, done = pl_module.steps_an_epoch, trainer.global_step
+        if done > 0:
+            inside = f" and {done % steps} of {steps} steps" if done % steps else ""
+            console.out.print(f"{self.candidate}: goes on after epoch {done // steps}{inside} of {pl_module.epochs}")
         self.bar.start()
-        self.bar.update(self.batches, total=trainer.estimated_stepping_batches, completed=trainer.global_step)
+        self.bar.update(self.batches, total=pl_module.epochs * steps, completed=done)
 
-    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
+        assert isinstance(pl_module, Learner)
         self.bar.update(
             self.batches,
             completed=trainer.global_step,
-            description=f"{self.candidate}: epoch {trainer.current_epoch + 1} of {trainer.max_epochs}",
+            description=f"{self.candidate}: epoch {pl_module.epoch} of {pl_module.epochs}",
         )
 
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        assert isinstance(pl_module, Learner) and trainer.max_epochs is not None
-        record = pl_module.records[-1]
-        left = timedelta(seconds=round(record.seconds * (trainer.max_epochs - record.epoch)))
+    def epoch(self, record: EpochRecord, epochs: int) -> None:
+        """An epoch is done, of at most `epochs`."""
+        atomic.write_json(self.live, {"epoch": record.epoch, "epochs": epochs, "val_miou": record.val_miou})
+        left = timedelta(seconds=round(record.seconds * (epochs - record.epoch)))
         console.out.print(
-            f"{self.candidate}: epoch {record.epoch} of {trainer.max_epochs}: loss {record.train_loss:.4f}, "
+            f"{self.candidate}: epoch {record.epoch} of {epochs}: loss {record.train_loss:.4f}, "
             f"validation mIoU {record.val_miou:.4f}, {record.seconds:.1f} s, at most {left} left"
         )
 
-    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+    def on_exception(self, *_: Any) -> None:
         self.bar.stop()
 
-
-class Live:
-    """Keeps a JSON of how far a training has come, and passes every epoch's record on."""
-
-    def __init__(self, path: Path, passed_on: Callable[[dict[str, Any]], None]) -> None:
-        self.path, self.passed_on = path, passed_on
-
-    def __call__(self, record: EpochRecord, epochs: int) -> None:
-        atomic.write_json(self.path, {"epoch": record.epoch, "epochs": epochs, "val_miou": record.val_miou})
-        self.passed_on(record.to_dict())
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        self.bar.stop()

@@ -11,5 +11,6 @@ EVALUATED = Path("data/evaluated")
 REPORTS = Path("reports")
 WORK = Path(".segmodels")  # work in progress: checkpoints, locks, how far trainings are
 CHECKPOINTS = WORK / "checkpoints"
+DECISIONS = WORK / "decisions"  # what was left to us, by candidate
 PROGRESS = WORK / "progress"
 LOCKS = WORK / "locks"

@@ -1,10 +1,11 @@
 """The vocabulary: what an image, a mask, a class and a sample are everywhere in segmodels.
 
 Shape suffixes: B batch, C classes or channels, H W pixels. Images are uint8 RGB, H x W x 3. Masks are uint8 H x W: the index
-of each pixel's class, counted from 0 without gaps, or IGNORE_INDEX where nobody knows (void).
+of each pixel's class, counted from 0 without gaps, or IGNORE_INDEX where nobody knows (void); what they hold where classes overlap,
+labels.py says.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +21,9 @@ MAX_CLASSES = 255
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
+
+Task = Literal["multiclass", "binary", "multilabel"]
+"""One class a pixel out of several; yes or no; any number of classes a pixel."""
 
 UInt8Array = NDArray[np.uint8]
 Int64Array = NDArray[np.int64]
@@ -61,14 +65,21 @@ class SegmentationClass:
 class Sample:
     """One image with its mask, as a dataset format lists it; nothing is decoded yet.
 
-    `split` is None where the dataset gives no split, `group` where it knows no scene, video or patient.
+    Attributes:
+        mask: one file, or, where classes overlap, a file a class by the class's name; a class without one is not in the image.
+        split: None where the dataset gives no split.
+        group: the scene, video or patient; None where the dataset knows none.
     """
 
     id: str
     image_path: Path
-    mask_path: Path
+    mask: Path | Mapping[str, Path]
     split: Split | None = None
     group: str | None = None
+
+    @property
+    def mask_paths(self) -> list[Path]:
+        return [self.mask] if isinstance(self.mask, Path) else list(self.mask.values())
 
 
 def default_color(index: int) -> Color:

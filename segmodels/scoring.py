@@ -21,27 +21,33 @@ Kind = Literal["intersection", "truth", "prediction"]
 KINDS: tuple[Kind, ...] = ("intersection", "truth", "prediction")
 
 
-def score(store: Store, predictor: Predictor, *, progress: Progress[int] = silent) -> tuple[pd.DataFrame, np.ndarray, float]:
+def score(
+    store: Store, predictor: Predictor, *, progress: Progress[int] = silent
+) -> tuple[pd.DataFrame, Int64Array | None, float]:
     """Predict every test image.
 
     Returns:
-        A row an image (id, group, `<kind>_<class>` pixel counts, the image's own mIoU), the confusion matrix summed over all, C x C,
-        and the median time of one prediction in ms.
+        A row an image (id, group, `<kind>_<class>` pixel counts, the image's own mIoU), the confusion matrix summed over all, C x C
+        (None where classes overlap), and the median time of one prediction in ms.
     """
     names, own = [c.name for c in trained(store.classes)], [c.name for c in trained(predictor.bundle.classes)]
     if names != own:
         raise DatasetError(f"the bundle predicts {own}, the dataset has {names}; train a candidate on this dataset")
-    num_classes = len(names)
+    num_classes, overlap = len(names), store.labels.overlap
+    if (predictor.bundle.facts.task == "multilabel") != overlap:
+        raise DatasetError(
+            f"the bundle's task is {predictor.bundle.facts.task}, the dataset's {store.labels.task}; train a candidate on this dataset"
+        )
     total = np.zeros((num_classes, num_classes), np.int64)
     rows, times = [], []
     for row in progress(store.rows("test"), "scoring test images"):
-        image, mask = np.array(store.image(row)), np.array(store.mask(row))
+        image, truth = np.array(store.image(row)), torch.from_numpy(store.labelling(row))
         start = time.perf_counter()
-        predicted = predictor(image)
+        predicted = torch.from_numpy(predictor(image))
         times.append(time.perf_counter() - start)
-        counts = metrics.confusion(torch.from_numpy(predicted), torch.from_numpy(mask), num_classes).numpy()
-        total += counts
-        by_kind = dict(zip(KINDS, (counts.diagonal(), counts.sum(axis=1), counts.sum(axis=0)), strict=True))
+        if not overlap:
+            total += metrics.confusion(predicted, truth, num_classes).numpy()
+        by_kind = dict(zip(KINDS, metrics.counts(predicted, truth, num_classes, overlap=overlap).numpy(), strict=True))
         rows.append(
             {
                 "id": str(store.manifest["id"][row]),
@@ -50,7 +56,7 @@ def score(store: Store, predictor: Predictor, *, progress: Progress[int] = silen
                 **{f"{kind}_{k}": int(by_kind[kind][k]) for kind in KINDS for k in range(num_classes)},
             }
         )
-    return pd.DataFrame(rows), total, float(np.median(times) * 1000)
+    return pd.DataFrame(rows), None if overlap else total, float(np.median(times) * 1000)
 
 
 def counts_of(images: pd.DataFrame, kind: Kind, num_classes: int) -> Int64Array:
@@ -58,10 +64,10 @@ def counts_of(images: pd.DataFrame, kind: Kind, num_classes: int) -> Int64Array:
     return images[[f"{kind}_{k}" for k in range(num_classes)]].to_numpy(np.int64)
 
 
-def summarise(images: pd.DataFrame, classes: Sequence[SegmentationClass]) -> dict[str, Any]:
+def summarise(images: pd.DataFrame, classes: Sequence[SegmentationClass], *, overlap: bool) -> dict[str, Any]:
     """Dataset-level scores of a table of per-image counts."""
     arrays = [counts_of(images, kind, len(classes)) for kind in KINDS]
-    found = metrics.scores(*(array.sum(axis=0) for array in arrays))
+    found = metrics.scores(*(array.sum(axis=0) for array in arrays), overlap=overlap)
     return {
         "miou": found.miou,
         "pixel_accuracy": found.pixel_accuracy,

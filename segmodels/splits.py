@@ -13,16 +13,10 @@ from segmodels.samples import SPLITS, Sample, Split
 
 
 def groups_of(samples: Sequence[Sample], pattern: str | None) -> dict[str, str]:
-    """The group of every sample by its id: the pattern's first group, else the dataset's, else the sample alone."""
+    """The group of every sample by its id: what the pattern's first parentheses match, else the dataset's, else the sample alone."""
     if pattern is None:
         return {sample.id: sample.group or sample.id for sample in samples}
-    try:
-        compiled = re.compile(pattern)
-    except re.error as error:
-        raise ParamsError(f"splits.group: {pattern!r} is no regular expression: {error}") from error
-    if compiled.groups < 1:
-        raise ParamsError(f"splits.group: {pattern!r} has no group in parentheses to take the key from, e.g. '^([^_]+)_'")
-    matches = {sample.id: compiled.search(sample.id) for sample in samples}
+    matches = {sample.id: re.search(pattern, sample.id) for sample in samples}
     unmatched = [name for name, match in matches.items() if match is None]
     if unmatched:
         raise ParamsError(f"splits.group: {pattern!r} does not match {len(unmatched)} ids, e.g. {min(unmatched)!r}")

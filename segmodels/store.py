@@ -1,7 +1,7 @@
 """Images and masks as memory-mapped shards of raw uint8, with a parquet manifest. Reading one is a slice: no decoding in training.
 
 A store is a folder: `images-00000.bin`, `masks-00000.bin`, ... hold the pixels row by row, `manifest.parquet` says which bytes are
-whose, `dataset.json` names the classes and the statistics. Every image keeps its own size.
+whose, `dataset.json` names the task, the classes and the statistics. Every image keeps its own size.
 """
 
 import hashlib
@@ -19,7 +19,8 @@ import pandera.pandas as pa
 
 from segmodels.atomic import write_json
 from segmodels.errors import DatasetError
-from segmodels.samples import IGNORE_INDEX, SPLITS, SegmentationClass, Split, UInt8Array, trained
+from segmodels.labels import Labels, SetTable
+from segmodels.samples import IGNORE_INDEX, SPLITS, SegmentationClass, Split, Task, UInt8Array, trained
 
 SHARD_BYTES = 256 * 2**20
 
@@ -37,37 +38,39 @@ MANIFEST = pa.DataFrameSchema(
         "pixels_void": pa.Column("int64", pa.Check.ge(0)),
         r"^pixels_\d+$": pa.Column("int64", pa.Check.ge(0), regex=True),
     },
-    checks=pa.Check(
-        lambda table: table.filter(regex="^pixels_").sum(axis=1) == table["height"] * table["width"],
-        error="the classes' pixels do not add up to height x width",
-    ),
     strict=True,
 )
-"""`pixels_<class index>` and `pixels_void` count the mask's pixels; `sha256` is of the image's and the mask's pixels."""
+"""`pixels_<class index>` counts the pixels that have the class, `pixels_void` those of which nothing is known; `sha256` is of the
+image's pixels and their labelling."""
 
 
 @dataclass(frozen=True)
 class Packed:
-    """One decoded sample on its way into a store. `image` H x W x 3, `mask` H x W of class indices."""
+    """One decoded sample on its way into a store. `image` H x W x 3, `labelling` H x W or C x H x W (see labels.py)."""
 
     id: str
     split: Split
     group: str
     image: UInt8Array
-    mask: UInt8Array
+    labelling: UInt8Array
 
 
 def write(
-    folder: Path, samples: Iterable[Packed], classes: Sequence[SegmentationClass], *, shard_bytes: int = SHARD_BYTES
+    folder: Path,
+    samples: Iterable[Packed],
+    classes: Sequence[SegmentationClass],
+    task: Task = "multiclass",
+    *,
+    shard_bytes: int = SHARD_BYTES,
 ) -> None:
     """Write a store into an empty folder, one sample in memory at a time."""
     num_classes = len(trained(classes))
     rows: list[dict[str, Any]] = []
-    moments = _Moments()
+    moments, table = _Moments(), SetTable()
     with _Shards(folder, shard_bytes) as shards:
         for sample in samples:
-            counts = np.bincount(sample.mask.reshape(-1), minlength=256)
-            shard, image_offset, mask_offset = shards.append(sample.image, sample.mask)
+            mask = table.mask(sample.labelling) if task == "multilabel" else sample.labelling
+            shard, image_offset, mask_offset = shards.append(sample.image, mask)
             if sample.split == "train":
                 moments.add(sample.image)
             rows.append(
@@ -75,22 +78,27 @@ def write(
                     "id": sample.id,
                     "split": sample.split,
                     "group": sample.group,
-                    "height": sample.mask.shape[0],
-                    "width": sample.mask.shape[1],
-                    "sha256": hashlib.sha256(sample.image.tobytes() + sample.mask.tobytes()).hexdigest(),
+                    "height": mask.shape[0],
+                    "width": mask.shape[1],
+                    # not of the mask: which number a combination of classes has, depends on the samples before
+                    "sha256": hashlib.sha256(sample.image.tobytes() + sample.labelling.tobytes()).hexdigest(),
                     "shard": shard,
                     "image_offset": image_offset,
                     "mask_offset": mask_offset,
-                    "pixels_void": int(counts[IGNORE_INDEX]),
-                    **{f"pixels_{index}": int(counts[index]) for index in range(num_classes)},
+                    "pixels_void": int((mask == IGNORE_INDEX).sum()),
+                    **{f"pixels_{index}": pixels for index, pixels in enumerate(_pixels(sample.labelling, num_classes))},
                 }
             )
     manifest = MANIFEST.validate(pd.DataFrame(rows))
+    _check_pixels(manifest, task)
     manifest.to_parquet(folder / "manifest.parquet", index=False)
-    digest = hashlib.sha256("".join(f"{row['id']}\0{row['split']}\0{row['sha256']}\n" for row in rows).encode()).hexdigest()
+    lines = [task, *(f"{row['id']}\0{row['split']}\0{row['sha256']}" for row in rows)]
+    digest = hashlib.sha256("\n".join(lines).encode()).hexdigest()
     write_json(
         folder / "dataset.json",
         {
+            "task": task,
+            "label_sets": table.sets,
             "classes": [one.to_dict() for one in classes],
             "mean": moments.mean,
             "std": moments.std,
@@ -100,25 +108,43 @@ def write(
     )
 
 
+def _check_pixels(manifest: pd.DataFrame, task: Task) -> None:
+    """Refuses a manifest whose classes' pixels do not add up: to the image, or to no more of each class if they overlap."""
+    area = manifest["height"] * manifest["width"]
+    counted = manifest.filter(regex="^pixels_")
+    right = counted.le(area, axis=0).all(axis=None) if task == "multilabel" else (counted.sum(axis=1) == area).all()
+    if not right:
+        raise DatasetError("manifest: the classes' pixels do not add up to height x width; run `segmodels prepare` again")
+
+
+def _pixels(labelling: UInt8Array, num_classes: int) -> list[int]:
+    """How many pixels have each class."""
+    if labelling.ndim == 2:
+        return [int(count) for count in np.bincount(labelling.reshape(-1), minlength=256)[:num_classes]]
+    return [int(count) for count in (labelling == 1).sum(axis=(1, 2))]
+
+
 class Store:
     """A store opened for reading. `with` is not needed: memory maps close with the object."""
 
     def __init__(self, folder: Path) -> None:
-        if not (folder / "dataset.json").is_file():
+        if not all((folder / name).is_file() for name in ("dataset.json", "manifest.parquet")):
             raise DatasetError(f"{folder}: holds no prepared dataset; run `segmodels prepare`")
-        facts = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
+        try:
+            facts = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
+            self.manifest: pd.DataFrame = MANIFEST.validate(pd.read_parquet(folder / "manifest.parquet"))
+        except (ValueError, pa.errors.SchemaError) as error:
+            raise DatasetError(f"{folder}: the prepared dataset is damaged; run `segmodels prepare` again: {error}") from error
         self.folder = folder
         self.classes = [SegmentationClass.from_dict(one) for one in facts["classes"]]
+        sets = tuple(tuple(labels) for labels in facts["label_sets"])
+        self.labels = Labels(facts["task"], len(trained(self.classes)), sets)
         self.mean: list[float] = facts["mean"]
         """Mean of the training images' channels, RGB, on a scale of 0 to 255."""
         self.std: list[float] = facts["std"]
         self.sha256: str = facts["sha256"]
-        """Of the ids, splits and pixels of all samples."""
-        self.manifest = MANIFEST.validate(pd.read_parquet(folder / "manifest.parquet"))
-
-    @property
-    def num_classes(self) -> int:
-        return len(trained(self.classes))
+        """Of the task and of the ids, splits and pixels of all samples."""
+        _check_pixels(self.manifest, self.labels.task)
 
     def rows(self, split: Split) -> list[int]:
         """The positions in the manifest of one split's samples, in its order."""
@@ -130,9 +156,13 @@ class Store:
         return self._maps("images", row)[start : start + height * width * 3].reshape(height, width, 3)
 
     def mask(self, row: int) -> UInt8Array:
-        """A read-only view, H x W."""
+        """A read-only view, H x W; `labels` tells what it says."""
         height, width, start = self._place(row, "mask_offset")
         return self._maps("masks", row)[start : start + height * width].reshape(height, width)
+
+    def labelling(self, row: int) -> UInt8Array:
+        """What the mask says: H x W or, where classes overlap, C x H x W (see labels.py)."""
+        return self.labels.of_array(self.mask(row))
 
     def digest(self, split: Split) -> str:
         """Of the ids and pixels of one split: equal digests, equal images and masks."""

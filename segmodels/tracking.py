@@ -26,6 +26,7 @@ from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
 from segmodels import console
 from segmodels.errors import InputError
+from segmodels.processes import uninterrupted
 
 DEFAULT_URI = "sqlite:///mlflow.db"
 PARENT = "SEGMODELS_PARENT_RUN_ID"  # not MLFLOW_RUN_ID, with which a child run would become the parent
@@ -42,15 +43,17 @@ def connect() -> MlflowClient:
     return MlflowClient(tracking_uri=uri(), registry_uri=os.environ.get("MLFLOW_REGISTRY_URI") or uri())
 
 
+def is_begun() -> bool:
+    """Whether there is anything yet: without a server the first run makes the file."""
+    return uri() != DEFAULT_URI or Path("mlflow.db").exists()
+
+
 def ping() -> None:
     """Ask MLflow something.
 
     Raises:
         OSError: it does not answer.
     """
-    if uri() == DEFAULT_URI and not Path("mlflow.db").exists():
-        return  # made by the first run
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     try:
         connect().search_experiments(max_results=1)
     except MlflowException as error:
@@ -80,6 +83,11 @@ def retrain_run(project: str, *, params: dict[str, Any], dataset: Path) -> Itera
     client.set_terminated(run_id, "FINISHED")
 
 
+def killed(run_id: str) -> None:
+    """Note that a person has ended the run."""
+    connect().set_terminated(run_id, "KILLED")
+
+
 def conclude(run_id: str, *, reports: Path, verdict: str) -> None:
     """Add to a parent run what came out: the leaderboard and what the gate said."""
     client = connect()
@@ -95,6 +103,10 @@ def address(run_id: str) -> str | None:
     return f"{uri().rstrip('/')}/#/experiments/{connect().get_run(run_id).info.experiment_id}/runs/{run_id}"
 
 
+MAX_METRICS = 1000
+"""What MLflow takes in one batch."""
+
+
 class CandidateRun:
     """The run of one candidate's training. When MLflow fails the training goes on, and `record` adds later what is missing."""
 
@@ -102,6 +114,7 @@ class CandidateRun:
         self.project, self.candidate, self.params, self.dataset = project, candidate, params, dataset
         self.run_id: str | None = None
         self.monitor: SystemMetricsMonitor | None = None
+        self.unsent: list[Metric] = []
 
     @contextlib.contextmanager
     def recorded(self) -> Iterator[None]:
@@ -132,10 +145,9 @@ class CandidateRun:
             self.monitor.start()
 
     def epoch(self, record: dict[str, Any]) -> None:
-        """Log one epoch's record; see `learner.EpochRecord`."""
-        if self.run_id is not None:
-            with _tolerated("log an epoch"):
-                connect().log_batch(self.run_id, metrics=_epoch_metrics(record))
+        """Log one epoch's record; see `learner.EpochRecord`. With it goes what MLflow was away for."""
+        self.unsent += _epoch_metrics(record)
+        self._send()
 
     def trained(self, bundle_sha256: str) -> None:
         """Note which bundle came out."""
@@ -143,9 +155,17 @@ class CandidateRun:
             with _tolerated("tag the run"):
                 connect().set_tag(self.run_id, BUNDLE, bundle_sha256)
 
+    def _send(self) -> None:
+        if self.run_id is not None:
+            with _tolerated("log an epoch"):
+                while self.unsent:
+                    connect().log_batch(self.run_id, metrics=self.unsent[:MAX_METRICS])
+                    del self.unsent[:MAX_METRICS]
+
     def _end(self, status: str) -> None:
         if self.monitor is not None:
             self.monitor.finish()
+        self._send()
         if self.run_id is not None:
             with _tolerated("end the run"):
                 connect().set_terminated(self.run_id, status)
@@ -155,7 +175,6 @@ def record(
     project: str,
     candidate: str,
     *,
-    params: dict[str, Any],
     dataset: Path,
     reports: Path,
     pictures: Path,
@@ -174,7 +193,7 @@ def record(
     if found is None:
         tags = {INPUTS: training["inputs_sha256"], BUNDLE: training["bundle_sha256"], "segmodels.cached": "true"}
         tags |= {"mlflow.parentRunId": parent} if parent else {}
-        run_id = _create(client, experiment, project, candidate, params, dataset, tags)
+        run_id = _create(client, experiment, project, candidate, training["params"], dataset, tags)
         client.set_terminated(run_id, "FINISHED")
     else:
         run_id = str(found.info.run_id)
@@ -278,7 +297,9 @@ def _status_of(error: BaseException) -> str:
 @contextlib.contextmanager
 def _tolerated(doing: str) -> Iterator[None]:
     try:
-        yield
+        # MLflow rolls a transaction back for an error, but not for Ctrl-C: its database would stay locked for what comes after
+        with uninterrupted():
+            yield
     except _FAILURES as error:
         _warn(f"MLflow at {uri()} did not {doing}; the training goes on, `make retrain` adds what is missing: {error}")
 

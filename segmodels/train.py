@@ -1,132 +1,111 @@
 """Stage `train`: train one candidate to a bundle. The demo: about a minute on two CPU cores; CamVid: see the README."""
 
-import json
-import logging
-import warnings
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import lightning.pytorch as pl
-import torch
-from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback
 
-from segmodels import atomic, batches, bundle, catalog, checkpoints, device, locks, network
-from segmodels.learner import EpochRecord, Learner
+from segmodels import atomic, batches, bundle, checkpoints, device, locks
+from segmodels.errors import InputError
+from segmodels.fingerprint import Decision
+from segmodels.fitting import Fitting, OnEpoch
+from segmodels.network import Segmenter
+from segmodels.plan import Plan
 from segmodels.recipes import Recipe
 from segmodels.store import Store
 
-OnEpoch = Callable[[EpochRecord, int], None]
-"""Told of every epoch's record as it ends, and of how many epochs there will be at most."""
+
+@dataclass(frozen=True)
+class Places:
+    """Where a training reads and writes; nothing of it decides what comes out.
+
+    Attributes:
+        prepared: the store.
+        augmented: the folder of the compiled recipe.
+        bundle: the folder to write.
+        log: the JSON of the epochs to write.
+        checkpoints: checkpoints live under it, by the hash of the inputs.
+        gpu_locks: the folder of the locks that say which GPU is taken.
+    """
+
+    prepared: Path
+    augmented: Path
+    bundle: Path
+    log: Path
+    checkpoints: Path
+    gpu_locks: Path
 
 
 def train(
-    prepared: Path,
-    augmented: Path,
-    bundle_folder: Path,
-    log_path: Path,
+    plan: Plan,
+    places: Places,
     *,
-    candidate: str,
-    architecture: str,
-    encoder: str,
-    weights: str | None,
-    options: dict[str, Any],
-    loss: str,
-    loss_options: dict[str, Any],
-    schedule: str,
-    schedule_options: dict[str, Any],
-    size_px: tuple[int, int],
-    epochs: int,
-    batch_size: int,
-    learning_rate: float,
-    weight_decay: float,
-    early_stopping_patience: int | None,
-    precision: Literal["auto", "bf16", "fp32"],
-    seed: int,
-    checkpoints_folder: Path,
-    gpu_locks: Path,
+    decisions: Sequence[Decision] = (),
+    params: Mapping[str, Any] | None = None,
     on_start: Callable[[str], None] = lambda _: None,
     on_epoch: OnEpoch = lambda *_: None,
+    notice: Callable[[str], None] = lambda _: None,
     callbacks: Sequence[Callback] = (),
 ) -> str:
-    """Train a candidate on a prepared dataset; write its bundle and `log_path`, a JSON of its epochs.
+    """Train a candidate on a prepared dataset; write its bundle and a log of its epochs. Returns the hash of the bundle.
 
-    Returns the hash of the bundle.
-
-    Killed at any moment and called again with the same inputs, it goes on from the last whole epoch and ends with the weights that
-    an unbroken training would have had (on CPU: bit for bit). Checkpoints live under `checkpoints_folder`, by the hash of the inputs.
+    Killed at any moment and called again with the same inputs, it goes on where it was last saved and ends with the weights that
+    an unbroken training would have had (on CPU: bit for bit).
 
     Args:
-        size_px: height and width of the crops that the recipe in `augmented` draws.
+        decisions: which of the values nobody asked for, and why they are what they are; for people to read.
+        params: what records of the training are to say of it, with the values that were used; kept in the log.
         on_start: told the hash of the inputs before the first step.
+        notice: told in a sentence what a person should know.
         callbacks: Lightning's, to watch the training with.
+
+    With `plan.settings.devices` above 1 the program that calls it is started again for each of the others, as Lightning does; there it
+    trains, and writes nothing.
+
+    Raises:
+        InputError: a batch cannot be shared evenly by the devices, or there are too few of them.
+        TrainingError: the loss became no number or rose beyond hope, or one image is too much for the memory.
     """
-    inputs = {key: value for key, value in locals().items() if key not in _NO_INPUTS}
-    store, recipe_path = Store(prepared), augmented / "recipe.json"
-    recipe = Recipe.load(recipe_path)
-    inputs |= {"dataset": store.sha256, "recipe": json.loads(recipe_path.read_text(encoding="utf-8"))}
+    settings, store, recipe = plan.settings, Store(places.prepared), places.augmented / "recipe.json"
+    batches.refuse_uneven(store, settings.batch_size, settings.devices)
+    if len(store.rows("val")) < settings.devices:
+        raise InputError(
+            f"training.devices: is {settings.devices}, more than the {len(store.rows('val'))} validation images; lower it"
+        )
+    inputs = plan.inputs(store, recipe)
     digest = checkpoints.digest(inputs)
-    folder = checkpoints_folder / candidate / digest
-    with locks.held(folder / "lock"), device.claimed(gpu_locks) as chosen:
-        on_start(digest)
-        used_precision = device.precision(precision, chosen)
-        torch.manual_seed(seed)
-        learner = Learner(
-            network.build(
-                architecture=architecture,
-                encoder=encoder,
-                weights=weights,
-                options=options,
-                num_classes=store.num_classes,
-                mean=store.mean,
-                std=store.std,
-            ),
-            loss=catalog.build("losses", loss, options=loss_options),
-            schedule=lambda optimizer, steps: catalog.build("schedules", schedule, optimizer, steps, options=schedule_options),
-            learning_rate=learning_rate,
-            weight_decay=weight_decay,
-            num_classes=store.num_classes,
-            seed=seed,
-        )
-        _fit(
-            learner,
-            store,
-            recipe,
-            folder=folder,
-            chosen=chosen,
-            precision=used_precision,
-            size_px=size_px,
-            epochs=epochs,
-            batch_size=batch_size,
-            patience=early_stopping_patience,
-            seed=seed,
-            callbacks=[_Tell(on_epoch), *callbacks],
-        )
-        best = checkpoints.read(folder / checkpoints.BEST)
-        learner.load_state_dict(best["state_dict"])
-        best_epoch = max(learner.records, key=lambda record: record.val_miou).epoch
-        bundle.save(
-            bundle_folder,
-            learner.segmenter,
-            candidate=candidate,
-            architecture=architecture,
-            encoder=encoder,
-            options=options,
-            classes=store.classes,
-            size_px=size_px,
-            training={**inputs, "precision": used_precision, "best_epoch": best_epoch},
-            dataset_sha256=store.sha256,
-        )
-        bundle_sha256 = bundle.digest(bundle_folder)
+    folder = places.checkpoints / plan.candidate / digest
+    first = device.rank() == 0
+    with (
+        locks.held(folder / "lock") if first else contextlib.nullcontext(),
+        device.claimed(places.gpu_locks, settings.devices) as chosen,
+    ):
+        if first:
+            on_start(digest)
+        precision = device.precision(settings.precision, chosen[0])
+        fitting = Fitting(store, Recipe.load(recipe), settings, folder, chosen, precision, on_epoch, notice, callbacks)
+        learner = fitting.run(lambda: plan.learner(store))
+        if not first:
+            return ""
+        learner.segmenter.load_state_dict(checkpoints.read(folder / checkpoints.BEST))
+        came_about = {
+            "decisions": [asdict(one) for one in decisions],
+            "precision": precision,
+            "best_epoch": learner.best_epoch,
+        }
+        bundle_sha256 = _save_bundle(places.bundle, learner.segmenter, plan, store, training={**inputs, **came_about})
         atomic.write_json(
-            log_path,
+            places.log,
             {
-                "candidate": candidate,
+                "candidate": plan.candidate,
                 "inputs_sha256": digest,
+                "params": dict(params or {}),
+                **came_about,
                 "bundle_sha256": bundle_sha256,
-                "device": _name_of(chosen),
-                "precision": used_precision,
-                "best_epoch": best_epoch,
+                "device": device.describe(chosen[0]),
                 "seconds": sum(record.seconds for record in learner.records),
                 "epochs": [record.to_dict() for record in learner.records],
             },
@@ -135,92 +114,19 @@ def train(
     return bundle_sha256
 
 
-_NO_INPUTS = {
-    "prepared",
-    "augmented",
-    "bundle_folder",
-    "log_path",
-    "checkpoints_folder",
-    "gpu_locks",
-    "on_start",
-    "on_epoch",
-    "callbacks",
-}
-"""Arguments of `train` that say where things are, not what comes out."""
-
-
-def _fit(
-    learner: Learner,
-    store: Store,
-    recipe: Recipe,
-    *,
-    folder: Path,
-    chosen: torch.device,
-    precision: device.Precision,
-    size_px: tuple[int, int],
-    epochs: int,
-    batch_size: int,
-    patience: int | None,
-    seed: int,
-    callbacks: Sequence[Callback],
-) -> None:
-    on_gpu = chosen.type == "cuda"
-    callbacks = list(callbacks)
-    if patience is not None:
-        callbacks.append(EarlyStopping("val_miou", mode="max", patience=patience, check_on_train_epoch_end=True))
-    callbacks += [
-        # two of them, since one with `save_last` skips the epochs that are not the best so far
-        ModelCheckpoint(folder, checkpoints.BEST_STEM, "val_miou", mode="max", **_EVERY_EPOCH),
-        ModelCheckpoint(folder, checkpoints.LAST_STEM, **_EVERY_EPOCH),
-    ]
-    # greetings and advice of Lightning; what matters of them our own progress says
-    logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
-    with warnings.catch_warnings():
-        # advice for other machines: more workers are slower on few cores, and a short epoch is no mistake
-        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-        warnings.filterwarnings("ignore", message=".*is smaller than the logging interval.*")
-        warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")  # Lightning's use of torch
-        warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not empty.*")
-        trainer = pl.Trainer(
-            accelerator="gpu" if on_gpu else "cpu",
-            devices=[chosen.index] if on_gpu else 1,
-            precision="bf16-mixed" if precision == "bf16" else "32-true",
-            max_epochs=epochs,
-            callbacks=callbacks,
-            plugins=[checkpoints.AtomicCheckpointIO()],
-            logger=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-            default_root_dir=folder,
-        )
-        last = folder / checkpoints.LAST
-        trainer.fit(
-            learner,
-            batches.training(store, recipe, batch_size=batch_size, seed=seed, pin=on_gpu),
-            batches.validation(store, size_px=size_px, batch_size=batch_size, pin=on_gpu),
-            ckpt_path=last if last.is_file() else None,
-            weights_only=True,
-        )
-    if trainer.interrupted:
-        raise KeyboardInterrupt
-
-
-_EVERY_EPOCH: dict[str, Any] = {"save_top_k": 1, "save_on_train_epoch_end": True, "enable_version_counter": False}
-
-
-class _Tell(Callback):
-    """Passes the record of every epoch on."""
-
-    def __init__(self, on_epoch: OnEpoch) -> None:
-        self.on_epoch = on_epoch
-
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        assert isinstance(pl_module, Learner) and trainer.max_epochs is not None
-        self.on_epoch(pl_module.records[-1], trainer.max_epochs)
-
-
-def _name_of(chosen: torch.device) -> str:
-    if chosen.type == "cuda":
-        return torch.cuda.get_device_name(chosen)
-    return f"CPU, {torch.get_num_threads()} threads"
+def _save_bundle(folder: Path, segmenter: Segmenter, plan: Plan, store: Store, *, training: dict[str, Any]) -> str:
+    """Returns its hash."""
+    bundle.save(
+        folder,
+        segmenter,
+        candidate=plan.candidate,
+        architecture=plan.architecture,
+        encoder=plan.encoder,
+        options=dict(plan.options),
+        task=store.labels.task,
+        classes=store.classes,
+        size_px=plan.settings.size_px,
+        training=training,
+        dataset_sha256=store.sha256,
+    )
+    return bundle.digest(folder)

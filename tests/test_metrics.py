@@ -1,6 +1,7 @@
 """Scores from counts, with values worked by hand and against torchmetrics."""
 
 import numpy as np
+import pytest
 import torch
 from torchmetrics.functional.segmentation import mean_iou
 
@@ -39,3 +40,12 @@ def test_agrees_with_torchmetrics() -> None:
     ours = metrics.scores(counts.diagonal(), counts.sum(1), counts.sum(0)).iou
     theirs = mean_iou(guess, truth, num_classes=5, per_class=True, input_format="index")[0]
     assert np.allclose(np.array(ours, float), theirs.numpy(), atol=1e-6)
+
+
+def test_a_draw_of_images_that_show_nothing_has_no_score() -> None:
+    """Of overlapping classes an image may rightly have none: resamples of nothing else are left out, not NaN."""
+    counts = np.array([[4]] + [[0]] * 9)
+    drawn = metrics.bootstrap_miou(counts, counts, counts, np.arange(10), seed=0)
+    assert len(drawn) < 2000  # a draw misses the one image in 0.9^10 = 35 % of cases
+    assert 1 - len(drawn) / 2000 == pytest.approx(0.9**10, abs=0.05)
+    assert set(drawn) == {1.0}

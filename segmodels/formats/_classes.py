@@ -60,4 +60,5 @@ def from_palettes(mask_paths: Sequence[Path]) -> list[SegmentationClass] | None:
             raise DatasetError(f"{path}: has no palette, but {mask_paths[0]} has one; write classes.json")
         values = np.flatnonzero(np.bincount(np.asarray(Image.open(path)).reshape(-1), minlength=256)[:IGNORE_INDEX])
         largest = max(largest, int(values.max(initial=0)))
+    colors += [default_color(value) for value in range(len(colors), largest + 1)]  # a palette may stop short of the values used
     return [SegmentationClass(f"class_{value}", value, colors[value]) for value in range(largest + 1)]

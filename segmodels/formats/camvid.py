@@ -31,7 +31,11 @@ def read(root: Path) -> Iterator[Sample]:
     seen: dict[str, str] = {}
     samples, problems = [], []
     for split, path in lists:
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        try:
+            lines = path.read_text(encoding="utf-8").splitlines()
+        except UnicodeDecodeError as error:
+            raise DatasetError(f"{path}: is not text in UTF-8 ({error}); save it as that") from error
+        for number, line in enumerate(lines, start=1):
             where, words = f"{path}:{number}", line.split()
             if not words:
                 continue

@@ -1,5 +1,10 @@
 """Losses, one a file.
 
-Each file has `build(**options) -> loss`, and `loss(logits_BCHW, target_BHW)` gives a scalar: float32 logits, int64 targets with
-IGNORE_INDEX where void. Void pixels have no say, and a batch of nothing but void gives 0.
+Each file has `build(task, **options) -> loss`, and `loss(logits, target)` gives a scalar. Logits are float32, void is IGNORE_INDEX:
+
+    multiclass   logits B x C x H x W (softmax), target B x H x W of class indices
+    binary       logits B x 1 x H x W (sigmoid), target B x H x W of 0 and 1
+    multilabel   logits B x C x H x W (sigmoid), target B x C x H x W of 0 and 1
+
+Void pixels have no say, and a batch of nothing but void gives 0.
 """

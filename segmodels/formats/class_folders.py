@@ -1,0 +1,65 @@
+"""`images/` and `masks/<class>/`, one mask for each class, matched by the files' names without suffix: for classes that overlap.
+
+A mask holds 255 (or 1) where the class is, 0 where it is not, 127 or 128 where nobody knows. A class without a mask for an image is
+not in it; an image with nothing in it needs one empty mask, which says that somebody looked. `classes.json` may name the classes, in
+their order and with their colours; an optional `samples.csv` gives splits and groups (see _files.py).
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from segmodels.errors import DatasetError
+from segmodels.formats._classes import from_json
+from segmodels.formats._files import by_stem, read_facts
+from segmodels.images import SUFFIXES
+from segmodels.samples import Sample, SegmentationClass, default_color
+
+
+def detect(root: Path) -> bool:
+    """Folders of masks that are not, as sequences are, folders of images too."""
+    if not (root / "images").is_dir() or not (root / "masks").is_dir():
+        return False
+    folders = _folders(root)
+    loose = any(path.suffix.lower() in SUFFIXES for path in (root / "masks").iterdir())
+    return bool(folders) and not loose and not any((root / "images" / name).is_dir() for name in folders)
+
+
+def classes(root: Path) -> list[SegmentationClass] | None:
+    if (root / "classes.json").is_file():
+        return from_json(root / "classes.json")
+    return [SegmentationClass(name, index, default_color(index)) for index, name in enumerate(_folders(root))]
+
+
+def read(root: Path) -> Iterator[Sample]:
+    """Every image with its masks, by id.
+
+    Raises:
+        DatasetError: a folder is missing, or masks and images do not pair up; lists every file without a partner.
+    """
+    if not (root / "images").is_dir() or not (root / "masks").is_dir():
+        raise DatasetError(f"{root}: the format `class_folders` needs images/ and masks/<class>/")
+    images, layers = by_stem(root / "images"), {name: by_stem(root / "masks" / name) for name in _folders(root)}
+    problems = [
+        f"{path}: has no image; expected {root / 'images' / stem}.png or .jpg"
+        for masks in layers.values()
+        for stem, path in sorted(masks.items())
+        if stem not in images
+    ]
+    problems += [
+        f"{path}: has no mask; if nothing is in it, add an empty one, e.g. {root / 'masks' / min(layers, default='<class>') / stem}.png"
+        for stem, path in sorted(images.items())
+        if not any(stem in masks for masks in layers.values())
+    ]
+    if problems:
+        raise DatasetError(f"{root}: {len(problems)} files have no partner; add it or remove the file", problems)
+    facts = read_facts(root / "samples.csv", set(images))
+    for stem in sorted(images):
+        split, group = facts.get(stem, (None, None))
+        masks = {name: of_class[stem] for name, of_class in layers.items() if stem in of_class}
+        yield Sample(stem, images[stem], masks, split=split, group=group)
+
+
+def _folders(root: Path) -> list[str]:
+    """Those with a mask in them: a class without any is not known, here or in a copy, which has no empty folders."""
+    inside = [path for path in (root / "masks").iterdir() if path.is_dir() and not path.name.startswith(".")]
+    return sorted(path.name for path in inside if by_stem(path))

@@ -1,0 +1,101 @@
+"""What a mask's values and a network's logits say, in each of the three tasks.
+
+Masks are H x W uint8 in all of them, so that everything which moves pixels treats them alike. For `multiclass` and `binary` a value is
+the index of the pixel's class. For `multilabel`, where classes overlap, it is a row of a table: which classes the pixel has.
+
+A *labelling* is what comes out of either: class indices, ... x H x W, or, where classes overlap, 0 and 1 by class, ... x C x H x W;
+IGNORE_INDEX where nobody knows.
+"""
+
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from segmodels.errors import DatasetError
+from segmodels.samples import IGNORE_INDEX, Task, UInt8Array
+
+MAX_SETS = 255
+"""How many different combinations of overlapping classes uint8 masks can hold, one value being void."""
+
+
+def num_logits(task: Task, num_classes: int) -> int:
+    """How many channels a network puts out: `binary` needs one to tell its two classes apart."""
+    return 1 if task == "binary" else num_classes
+
+
+def decide(logits_BCHW: Tensor, task: Task) -> Tensor:
+    """The most probable labelling, uint8: B x H x W, for `multilabel` B x C x H x W."""
+    if task == "multiclass":
+        return logits_BCHW.argmax(dim=1).to(torch.uint8)
+    yes_BCHW = (logits_BCHW > 0).to(torch.uint8)  # a probability above one half
+    return yes_BCHW[:, 0] if task == "binary" else yes_BCHW
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What the values of a dataset's masks stand for. `sets` is the table of `multilabel`: rows of 0, 1 and IGNORE_INDEX by class."""
+
+    task: Task
+    num_classes: int
+    sets: tuple[tuple[int, ...], ...] = ()
+
+    @property
+    def overlap(self) -> bool:
+        return self.task == "multilabel"
+
+    @property
+    def num_logits(self) -> int:
+        return num_logits(self.task, self.num_classes)
+
+    def of(self, mask: Tensor) -> Tensor:
+        """The labelling of masks, ... x H x W uint8."""
+        if not self.overlap:
+            return mask
+        return _table(self.sets, self.num_classes, mask.device)[mask.int()].movedim(-1, -3)
+
+    def of_array(self, mask: UInt8Array) -> UInt8Array:
+        """The labelling of one mask, H x W."""
+        return self.of(torch.from_numpy(np.array(mask))).numpy()
+
+
+@cache
+def _table(sets: tuple[tuple[int, ...], ...], num_classes: int, device: torch.device) -> Tensor:
+    """256 x C; kept on the device, as every step looks it up."""
+    table = torch.full((256, num_classes), IGNORE_INDEX, dtype=torch.uint8)
+    table[: len(sets)] = torch.tensor(sets, dtype=torch.uint8)
+    return table.to(device)
+
+
+class SetTable:
+    """Numbers the combinations of overlapping classes as they are met."""
+
+    def __init__(self) -> None:
+        self._number_of: dict[tuple[int, ...], int] = {}
+
+    @property
+    def sets(self) -> tuple[tuple[int, ...], ...]:
+        return tuple(self._number_of)
+
+    def mask(self, labelling_CHW: UInt8Array) -> UInt8Array:
+        """The mask, H x W, that stands for a labelling.
+
+        Raises:
+            DatasetError: more combinations than a mask can hold.
+        """
+        num_classes, height, width = labelling_CHW.shape
+        found, inverse = np.unique(labelling_CHW.reshape(num_classes, -1), axis=1, return_inverse=True)
+        numbers = np.array([self._number(tuple(column)) for column in found.T.tolist()], np.uint8)
+        return numbers[inverse.reshape(height, width)]
+
+    def _number(self, labels: tuple[int, ...]) -> int:
+        if all(label == IGNORE_INDEX for label in labels):
+            return IGNORE_INDEX
+        number = self._number_of.setdefault(labels, len(self._number_of))
+        if number >= MAX_SETS:
+            raise DatasetError(
+                f"classes overlap in more than {MAX_SETS} different combinations; list fewer classes, or merge such as often meet"
+            )
+        return number

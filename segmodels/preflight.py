@@ -1,0 +1,65 @@
+"""What params.yaml says of the candidates, tried before any work: an hour of preparing data should not end at a misspelt encoder."""
+
+from pathlib import Path
+
+import torch
+
+from segmodels import catalog, network, objective
+from segmodels.errors import InputError, ParamsError
+from segmodels.labels import num_logits
+from segmodels.objective import Term
+from segmodels.params import Candidate, Params
+from segmodels.samples import trained
+
+TRIED_PX = (64, 96)
+"""Height and width of the images the networks are tried on: of no size that an encoder would be made for."""
+
+
+def check(params: Params) -> None:
+    """Build every candidate once, at random, and have it predict. Files of weights are looked for, nothing is downloaded.
+
+    Raises:
+        ParamsError: lists every candidate that cannot be built or does not take images of any size, with the reason.
+    """
+    problems = []
+    for name, candidate in params.candidates.items():
+        try:
+            _try(candidate, params, params.encoder_of(name))
+        except (ValueError, RuntimeError, TypeError, AssertionError) as error:  # ours, and those of torch, smp and timm
+            problems.append(f"candidates.{name}: {error}")
+    for name, recipe in params.augmentations.items():
+        try:
+            catalog.build("augmentations", recipe.recipe, TRIED_PX, options=recipe.options)
+        except ValueError as error:  # ours, and those of albumentations
+            problems.append(f"augmentations.{name}: {error}")
+    if problems:
+        raise ParamsError("\n".join([f"params.yaml: {len(problems)} cannot be built", *(f"  - {one}" for one in problems)]))
+
+
+def _try(candidate: Candidate, params: Params, encoder: str) -> None:
+    if candidate.weights not in (None, "imagenet") and not Path(candidate.weights).is_file():
+        raise InputError(
+            f"weights: there is no file {candidate.weights}; put it there, or set `weights: null` to train from scratch"
+        )
+    task = "multiclass" if params.dataset.task == "auto" else params.dataset.task
+    settled = [{key: value for key, value in term.options.items() if value != "auto"} for term in candidate.terms]
+    objective.build(task, [Term(term.name, options) for term, options in zip(candidate.terms, settled, strict=True)])
+    catalog.build("schedules", candidate.schedule.name, options=candidate.schedule.options)
+    classes = params.listed_classes()
+    built = network.build(
+        architecture=candidate.architecture,
+        encoder=encoder,
+        weights=None,
+        options=candidate.options,
+        num_logits=num_logits(task, 2 if classes is None else len(trained(classes))),
+        mean=(0.0, 0.0, 0.0),
+        std=(1.0, 1.0, 1.0),
+    )
+    height, width = TRIED_PX
+    try:
+        with torch.inference_mode():
+            built.eval()(torch.zeros(1, 3, height, width))
+    except (AssertionError, RuntimeError, ValueError) as error:
+        raise InputError(
+            f"encoder: {encoder!r} does not take an image of {width} x {height} pixels ({error}); choose one that takes any size"
+        ) from error

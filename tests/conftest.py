@@ -1,0 +1,134 @@
+"""Small drawn datasets and the folder of real ones."""
+
+import json
+import os
+import subprocess
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from segmodels import environment, shapes
+from segmodels.dataset import open_dataset
+from segmodels.prepare import prepare
+from segmodels.store import Store
+
+environment.apply()  # telemetry is off in tests too
+
+REPOSITORY = Path(__file__).parent.parent
+REAL = REPOSITORY.parent / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """Real images that are not part of the project."""
+    if not REAL.is_dir():
+        pytest.skip("the real images are not on this machine")
+    return REAL
+
+
+@pytest.fixture(scope="session")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A drawn dataset of 24 images, 48 x 64 (height x width)."""
+    folder = tmp_path_factory.mktemp("drawn") / "raw"
+    shapes.write(folder, count=24, size_px=(48, 64), seed=3)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def prepared(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The drawn dataset as a store, with images in each split."""
+    folder = tmp_path_factory.mktemp("prepared") / "store"
+    prepare(open_dataset(drawn), folder, method="group", group_pattern=None, val=0.2, test=0.25, seed=0)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def store(prepared: Path) -> Store:
+    return Store(prepared)
+
+
+MakeDataset = Callable[..., Path]
+
+
+@pytest.fixture
+def make_dataset(tmp_path: Path) -> MakeDataset:
+    """Writes a dataset in the format `folder` from arrays; classes `a` 0, `b` 1 and void 255 unless told otherwise."""
+
+    def make(
+        masks: dict[str, np.ndarray], *, images: dict[str, np.ndarray] | None = None, classes: Sequence[dict[str, object]] = ()
+    ) -> Path:
+        root = tmp_path / "dataset"
+        for name in ("images", "masks"):
+            (root / name).mkdir(parents=True)
+        for name, mask in masks.items():
+            Image.fromarray(mask.astype(np.uint8)).save(root / "masks" / f"{name}.png")
+        if images is None:
+            images = {name: np.full((*mask.shape[:2], 3), 99, np.uint8) for name, mask in masks.items()}
+        for name, image in images.items():
+            Image.fromarray(image).save(root / "images" / f"{name}.png")
+        listed = list(classes) or [{"id": 0, "name": "a"}, {"id": 1, "name": "b"}]
+        (root / "classes.json").write_text(json.dumps({"classes": listed}))
+        return root
+
+    return make
+
+
+PARAMS = """
+project: tiny
+dataset: {format: auto}
+classes: auto
+splits: {method: auto}
+augmentations:
+  light: {recipe: light}
+candidates:
+  unet:
+    architecture: unet
+    encoder: resnet18
+    options: {decoder_channels: [16, 8, 8]}
+    loss: {name: cross_entropy}
+    schedule: {name: poly}
+    augmentation: light
+  pspnet:
+    architecture: pspnet
+    encoder: resnet18
+    options: {channels: 32, depth: 2}
+    loss: {name: cross_entropy}
+    schedule: {name: poly}
+    augmentation: light
+training: {size_px: [32, 64], epochs: 2, batch_size: 4, learning_rate: 0.002, seed: 0}
+"""
+"""Two candidates that train in seconds."""
+
+
+@pytest.fixture
+def params_file(tmp_path: Path) -> Path:
+    path = tmp_path / "params.yaml"
+    path.write_text(PARAMS)
+    return path
+
+
+def make_project(folder: Path, params: str) -> Path:
+    """A git repository with the project's files and params of its own, as a clone would be."""
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
+    for name in filter(None, listed.split("\0")):
+        if name.startswith(("segmodels/", "flows/", ".dvc")) or name in ("dvc.yaml", "Makefile", ".gitignore"):
+            target = folder / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes((REPOSITORY / name).read_bytes())
+    (folder / "params.yaml").write_text(params)
+    for command in (
+        ["git", "init", "-q"],
+        ["git", "add", "-A"],
+        ["git", "-c", "user.name=t", "-c", "user.email=t@localhost", "commit", "-qm", "start"],
+    ):
+        subprocess.run(command, cwd=folder, check=True)
+    return folder
+
+
+def clean_environment(**variables: str) -> dict[str, str]:
+    """This process's environment without settings of the tools under test, for programs run as a person would."""
+    ours = ("SEGMODELS_", "MLFLOW_", "PREFECT_", "DVC_", "MAKE", "MFLAGS", "VENV")
+    return {key: value for key, value in os.environ.items() if not key.startswith(ours)} | variables

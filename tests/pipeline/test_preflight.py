@@ -1,0 +1,61 @@
+"""Candidates that cannot be built are told before any work, all at once."""
+
+from pathlib import Path
+
+import pytest
+
+from segmodels import catalog, params, preflight
+from segmodels.errors import ParamsError
+from tests.conftest import PARAMS
+
+
+def told(path: Path, *changes: tuple[str, str]) -> str:
+    text = PARAMS
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new, 1)
+    path.write_text(text)
+    with pytest.raises(ParamsError) as caught:
+        preflight.check(params.read(path))
+    return str(caught.value)
+
+
+def test_every_architecture_is_built_with_its_default_encoder(tmp_path: Path) -> None:
+    candidate = "{{architecture: {0}, loss: {{name: dice}}, schedule: {{name: poly}}, augmentation: light}}"
+    listed = "".join(f"  {name}: {candidate.format(name)}\n" for name in catalog.names("architectures"))
+    head, rest = PARAMS.split("candidates:\n")
+    (tmp_path / "params.yaml").write_text(f"{head}candidates:\n{listed}training:{rest.split('training:')[-1]}")
+    preflight.check(params.read(tmp_path / "params.yaml"))
+
+
+def test_every_candidate_that_cannot_be_built_is_listed(tmp_path: Path) -> None:
+    text = told(
+        tmp_path / "params.yaml",
+        ("encoder: resnet18", "encoder: resnet81"),
+        ("architecture: pspnet", "architecture: pspnet\n    weights: gone.safetensors"),
+        (
+            "training: {",
+            "  fcn: {architecture: fcn, options: {hidden: 8, dropout: 2}, loss: {name: dice}, schedule: {name: poly}, augmentation: light}\ntraining: {",
+        ),
+        ("recipe: light", "recipe: light, flip: 2"),
+    )
+    assert "params.yaml: 4 cannot be built" in text
+    assert "candidates.unet: encoder: 'resnet81' does not fit" in text
+    assert "candidates.pspnet: weights: there is no file gone.safetensors" in text
+    assert "candidates.fcn: dropout probability has to be between 0 and 1" in text
+    assert "augmentations.light" in text
+
+
+def test_an_encoder_of_one_image_size_is_refused(tmp_path: Path) -> None:
+    text = told(
+        tmp_path / "params.yaml",
+        ("encoder: resnet18", "encoder: swin_tiny_patch4_window7_224"),
+        ("    options: {decoder_channels: [16", "    #"),
+    )
+    assert "encoder: 'swin_tiny_patch4_window7_224' does not take an image of 96 x 64 pixels" in text
+
+
+def test_what_is_settled_by_the_dataset_is_not_asked_for(tmp_path: Path) -> None:
+    text = PARAMS.replace("{name: cross_entropy}", "{name: cross_entropy, class_weights: auto}", 1)
+    (tmp_path / "params.yaml").write_text(text)
+    preflight.check(params.read(tmp_path / "params.yaml"))

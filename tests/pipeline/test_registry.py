@@ -1,0 +1,176 @@
+"""The registry and its gate, in a real MLflow database, with models whose scores are known by hand."""
+
+import json
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from mlflow import MlflowClient
+
+from flows import registry
+from flows.registry import Verdict
+from segmodels import bundle, network, tracking
+from segmodels.samples import SegmentationClass
+from segmodels.store import Store
+
+OPEN = {"min_miou": 0.0, "min_gain": 0.0}
+
+
+@dataclass
+class Registry:
+    """A project's registry, and models that see one class everywhere."""
+
+    folder: Path
+    prepared: Path
+
+    @property
+    def client(self) -> MlflowClient:
+        return tracking.connect()
+
+    @property
+    def store(self) -> Store:
+        return Store(self.prepared)
+
+    def miou(self, index: int) -> float:
+        """Test mIoU of a model that sees class `index` everywhere: its IoU is its share of the pixels, that of all others is 0."""
+        store = self.store
+        test = store.manifest.iloc[store.rows("test")]
+        pixels = test[[f"pixels_{k}" for k in range(store.labels.num_classes)]].sum()
+        assert (pixels > 0).all()
+        return float(pixels.iloc[index] / pixels.sum() / store.labels.num_classes)
+
+    def decide(self, index: int, *, gate: dict[str, float] = OPEN, classes: list[SegmentationClass] | None = None) -> Verdict:
+        """Put the model that sees class `index` everywhere forward."""
+        name = f"all_{index}_of_{len(classes or self.store.classes)}"
+        folder = self.folder / name
+        if not folder.exists():
+            save_constant(folder, index, classes or self.store.classes)
+        experiment = self.client.get_experiment_by_name("p")
+        experiment_id = experiment.experiment_id if experiment else self.client.create_experiment("p")
+        return registry.decide(
+            "p",
+            best={"name": name, "miou": self.miou(index), "bundle_sha256": bundle.digest(folder)},
+            test_sha256=self.store.digest("test"),
+            gate=gate,
+            bundle_folder=folder,
+            prepared=self.prepared,
+            run_id=self.client.create_run(experiment_id).info.run_id,
+        )
+
+    def champion(self) -> str | None:
+        found = self.client.get_registered_model("p").aliases.get("champion")
+        return None if found is None else str(found)
+
+
+def save_constant(folder: Path, index: int, classes: list[SegmentationClass]) -> None:
+    facts: dict[str, Any] = {"architecture": "unet", "encoder": "resnet18", "options": {"decoder_channels": [8, 8]}}
+    segmenter = network.build(**facts, weights=None, num_logits=len(classes), mean=[0, 0, 0], std=[1, 1, 1])
+    with torch.no_grad():
+        for parameter in segmenter.parameters():
+            parameter.zero_()
+        segmenter.network.get_submodule("segmentation_head.0").get_parameter("bias")[index] = 1.0
+    bundle.save(
+        folder,
+        segmenter,
+        candidate=folder.name,
+        task="multiclass",
+        classes=classes,
+        size_px=(32, 64),
+        training={},
+        dataset_sha256="d",
+        **facts,
+    )
+
+
+@pytest.fixture
+def models(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Registry:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+    for name in ("dvc.lock", "params.yaml"):
+        (tmp_path / name).write_text(name)
+    for command in (
+        ["git", "init", "-q"],
+        ["git", "-c", "user.name=t", "-c", "user.email=t@localhost", "commit", "-qm", "start", "--allow-empty"],
+    ):
+        subprocess.run(command, check=True)
+    return Registry(tmp_path, prepared)
+
+
+def test_the_first_one_is_champion_and_a_better_one_takes_its_place(models: Registry) -> None:
+    assert models.miou(0) > models.miou(1)  # there is more background than discs
+    first = models.decide(1)
+    assert (first.decision, first.version, models.champion()) == ("promote", "1", "1")
+    second = models.decide(0)
+    assert (second.decision, second.version, models.champion()) == ("promote", "2", "2")
+    assert f"test mIoU {models.miou(0):.4f}, champion (version 1) {models.miou(1):.4f} on the same images" in second.reason
+
+
+def test_a_worse_one_is_registered_and_not_promoted(models: Registry) -> None:
+    models.decide(0)
+    verdict = models.decide(1)
+    assert (verdict.decision, verdict.version, models.champion()) == ("keep", "2", "1")
+
+
+def test_a_gain_below_the_required_one_keeps_the_champion(models: Registry) -> None:
+    models.decide(1)
+    gain = models.miou(0) - models.miou(1)
+    assert models.decide(0, gate={"min_miou": 0.0, "min_gain": gain + 0.001}).decision == "keep"
+    assert models.champion() == "1"
+    assert models.decide(0, gate={"min_miou": 0.0, "min_gain": gain - 0.001}).decision == "promote"
+    assert models.champion() == "2"
+
+
+def test_below_the_floor_there_is_no_champion(models: Registry) -> None:
+    verdict = models.decide(0, gate={"min_miou": 0.5, "min_gain": 0.0})
+    assert verdict.decision == "keep"
+    assert "below gate.min_miou 0.5" in verdict.reason
+    assert models.champion() is None
+
+
+def test_the_same_bundle_is_one_version_and_its_records_are_complete(models: Registry) -> None:
+    models.decide(0)
+    again = models.decide(0, gate={"min_miou": 0.01, "min_gain": 0.0})
+    assert (again.decision, again.version, models.champion()) == ("promote", "1", "1")
+    [version] = models.client.search_model_versions("name = 'p'")
+    tags = version.tags
+    assert tags["segmodels.bundle_sha256"] == bundle.digest(models.folder / "all_0_of_5")
+    assert tags["segmodels.dataset_sha256"] == "d"
+    assert len(tags["segmodels.dvc_lock_sha256"]) == len(tags["segmodels.params_sha256"]) == 64
+    head = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+    assert tags["segmodels.git_commit"] == head
+    assert json.loads(tags["segmodels.verdict"])["decision"] == "promote"
+
+
+def test_a_decision_stands_until_what_it_rests_on_changes(models: Registry) -> None:
+    verdict = models.decide(0)
+    sha256, test = bundle.digest(models.folder / "all_0_of_5"), models.store.digest("test")
+    assert registry.decided("p", registry.decision_key(sha256, test, OPEN)) == verdict
+    assert registry.decided("p", registry.decision_key(sha256, test, OPEN | {"min_gain": 0.1})) is None
+    assert registry.decided("p", registry.decision_key(sha256, "other images", OPEN)) is None
+
+
+def test_a_decision_that_was_cut_short_is_made_again(models: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    def power_went(*_: object) -> None:
+        raise RuntimeError("the power went")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(MlflowClient, "set_registered_model_alias", power_went)
+        with pytest.raises(RuntimeError, match="the power went"):
+            models.decide(0)
+    key = registry.decision_key(bundle.digest(models.folder / "all_0_of_5"), models.store.digest("test"), OPEN)
+    assert registry.decided("p", key) is None
+    assert models.champion() is None
+    verdict = models.decide(0)
+    assert (verdict.decision, verdict.version, models.champion()) == ("promote", "1", "1")
+    assert len(models.client.search_model_versions("name = 'p'")) == 1
+
+
+def test_a_champion_that_knows_other_classes_is_replaced(models: Registry) -> None:
+    cats = [SegmentationClass("cat", 0, (1, 1, 1)), SegmentationClass("dog", 1, (2, 2, 2))]
+    models.decide(1, classes=cats)
+    verdict = models.decide(0)
+    assert verdict.decision == "promote"
+    assert "knows other classes" in verdict.reason

@@ -1,0 +1,173 @@
+"""Records in a real MLflow database: complete, each once, and never in a training's way."""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow.entities import Run
+
+from segmodels import tracking
+
+PARAMS = {"architecture": "unet", "training": {"epochs": 3}}
+
+
+def epoch(number: int) -> dict[str, Any]:
+    return {"epoch": number, "train_loss": 1.0 / number, "val_miou": 0.1 * number, "learning_rate": 0.01, "seconds": 2.0}
+
+
+@pytest.fixture(autouse=True)
+def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+    monkeypatch.delenv(tracking.PARENT, raising=False)
+    tracking._warn.cache_clear()
+
+
+def candidate(tmp_path: Path) -> tracking.CandidateRun:
+    return tracking.CandidateRun("p", "unet", params=PARAMS, dataset=tmp_path / "raw")
+
+
+def runs() -> list[Run]:
+    client = tracking.connect()
+    experiment = client.get_experiment_by_name("p")
+    assert experiment is not None
+    return list(client.search_runs([experiment.experiment_id]))
+
+
+def history(run: Run, metric: str) -> list[tuple[int, float]]:
+    return [(one.step, one.value) for one in tracking.connect().get_metric_history(run.info.run_id, metric)]
+
+
+@pytest.fixture
+def reports(tmp_path: Path) -> Path:
+    """What the stages leave of a training of three epochs."""
+    folder = tmp_path / "reports"
+    folder.mkdir()
+    log = {"inputs_sha256": "i" * 64, "params": PARAMS, "bundle_sha256": "b" * 64, "epochs": [epoch(n) for n in (1, 2, 3)]}
+    scores = {
+        "miou": 0.4,
+        "pixel_accuracy": 0.7,
+        "latency_ms": 3.0,
+        "test_sha256": "t" * 64,
+        "classes": [{"name": "sky & sea", "iou": 0.4}, {"name": "never seen", "iou": None}],
+    }
+    (folder / "training.json").write_text(json.dumps(log))
+    (folder / "scores.json").write_text(json.dumps(scores))
+    return folder
+
+
+def record(reports: Path, parent: str | None = None) -> str:
+    pictures = reports / "none"
+    return tracking.record("p", "unet", dataset=Path("raw"), reports=reports, pictures=pictures, parent=parent)
+
+
+def test_a_training_is_one_run_with_all_its_epochs(tmp_path: Path, reports: Path) -> None:
+    one = candidate(tmp_path)
+    with one.recorded():
+        one.start("i" * 64)
+        for number in (1, 2, 3):
+            one.epoch(epoch(number))
+        one.trained("b" * 64)
+    record(reports)
+    [run] = runs()
+    assert run.info.status == "FINISHED"
+    assert run.data.params == {"architecture": "unet", "training.epochs": "3"}
+    assert history(run, "train_loss") == [(1, 1.0), (2, 0.5), (3, pytest.approx(1 / 3))]
+    assert run.data.metrics["test_miou"] == 0.4
+    assert run.data.metrics["test_iou/sky _ sea"] == 0.4
+    assert "test_iou/never seen" not in run.data.metrics  # undefined is not 0
+
+
+@pytest.mark.parametrize(("error", "status"), [(RuntimeError, "FAILED"), (KeyboardInterrupt, "KILLED")])
+def test_a_training_that_was_interrupted_goes_on_in_its_run(tmp_path: Path, error: type[BaseException], status: str) -> None:
+    def interrupted() -> None:
+        one = candidate(tmp_path)
+        with one.recorded():
+            one.start("i" * 64)
+            one.epoch(epoch(1))
+            raise error
+
+    with pytest.raises(error):
+        interrupted()
+    assert [run.info.status for run in runs()] == [status]
+    again = candidate(tmp_path)
+    with again.recorded():
+        again.start("i" * 64)
+        again.epoch(epoch(2))
+    [run] = runs()
+    assert run.info.status == "FINISHED"
+    assert [step for step, _ in history(run, "val_miou")] == [1, 2]
+
+
+def test_the_machines_load_is_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "0.1")
+    one = candidate(tmp_path)
+    with one.recorded():
+        one.start("i" * 64)
+        deadline = time.monotonic() + 30
+        while "system/cpu_utilization_percentage" not in runs()[0].data.metrics and time.monotonic() < deadline:
+            time.sleep(0.1)
+    assert "system/cpu_utilization_percentage" in runs()[0].data.metrics
+
+
+def test_other_inputs_are_another_run(tmp_path: Path) -> None:
+    for digest in ("i" * 64, "j" * 64):
+        one = candidate(tmp_path)
+        with one.recorded():
+            one.start(digest)
+    assert len(runs()) == 2
+
+
+def test_mlflow_away_does_not_stop_a_training_and_nothing_is_missing_later(
+    tmp_path: Path, reports: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with monkeypatch.context() as away:
+        away.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'no' / 'folder' / 'mlflow.db'}")
+        (tmp_path / "no").write_text("a file where a folder should be")
+        one = candidate(tmp_path)
+        with one.recorded():
+            one.start("i" * 64)
+            one.epoch(epoch(1))
+            one.trained("b" * 64)
+    assert "the training goes on, `make retrain` adds what is missing" in capsys.readouterr().err
+    record(reports)
+    [run] = runs()
+    assert [step for step, _ in history(run, "val_miou")] == [1, 2, 3]
+
+
+def test_mlflow_away_for_the_last_epochs_gets_them_at_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, there = candidate(tmp_path), tracking.uri()
+    with one.recorded():
+        one.start("i" * 64)
+        one.epoch(epoch(1))
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+        one.epoch(epoch(2))
+        one.epoch(epoch(3))
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", there)
+    # before `record`, which never comes where the evaluation fails
+    assert [step for step, _ in history(runs()[0], "val_miou")] == [1, 2, 3]
+
+
+def test_recording_twice_changes_nothing(reports: Path) -> None:
+    assert record(reports) == record(reports)
+    [run] = runs()
+    assert history(run, "val_miou") == [(1, 0.1), (2, 0.2), (3, pytest.approx(0.3))]
+    assert history(run, "test_miou") == [(0, 0.4)]
+
+
+def test_new_test_images_are_scored_into_the_same_run(reports: Path) -> None:
+    record(reports)
+    scores = json.loads((reports / "scores.json").read_text()) | {"test_sha256": "u" * 64, "miou": 0.5}
+    (reports / "scores.json").write_text(json.dumps(scores))
+    record(reports)
+    [run] = runs()
+    assert run.data.metrics["test_miou"] == 0.5
+    assert len(history(run, "val_miou")) == 3
+
+
+def test_the_digest_of_a_dataset_is_dvcs(tmp_path: Path) -> None:
+    assert tracking.dvc_digest(tmp_path / "raw") is None
+    (tmp_path / "raw.dvc").write_text("outs:\n- md5: 0123456789abcdef0123456789abcdef.dir\n  path: raw\n")
+    assert tracking.dvc_digest(tmp_path / "raw") == "0123456789abcdef0123456789abcdef.dir"

@@ -1,0 +1,59 @@
+"""The modules of our own networks, and options that make no sense. What every architecture owes: tests/pipeline."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from timm.layers.norm_act import BatchNormAct2d
+from torch import nn
+
+from segmodels import batch_norm, catalog
+from segmodels.architectures._pyramid import bin_means
+from segmodels.architectures.segnet import unpool
+from segmodels.errors import ParamsError
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "said"),
+    [
+        ("fcn", {"stride": 4}, "architectures.fcn: stride is 4; expected 32, 16 or 8"),
+        ("pspnet", {"depth": 1}, "architectures.pspnet: depth is 1; expected 2, 3, 4 or 5"),
+        ("pspnet", {"output_stride": 4}, "architectures.pspnet: output_stride is 4; expected 8, 16 or 32"),
+        ("unet", {"skip": "conv"}, "architectures.unet: skip is 'conv'; expected 'copy' or 'conv1x1'"),
+        ("segnet", {"encoder": "resnet18"}, "encoder is 'resnet18'; it unpools, so expected one of vgg11"),
+    ],
+)
+def test_options_that_make_no_sense_are_said(name: str, options: dict[str, object], said: str) -> None:
+    encoder = options.pop("encoder", "resnet18")
+    with pytest.raises(ParamsError, match=said):
+        catalog.build("architectures", name, 3, 2, encoder=encoder, weights=None, options=options)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 6])
+@pytest.mark.parametrize("size", [(6, 6), (7, 11), (4, 13), (1, 1)])
+def test_bins_are_those_of_adaptive_pooling(count: int, size: tuple[int, int]) -> None:
+    features = torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(0))
+    assert torch.allclose(bin_means(features, count), F.adaptive_avg_pool2d(features, count), atol=1e-6)
+
+
+def test_unpooling_is_torch_s() -> None:
+    features = torch.randn(2, 3, 7, 9, generator=torch.Generator().manual_seed(0))
+    pooled, indices = F.max_pool2d(features, 2, return_indices=True)
+    expected = F.max_unpool2d(pooled, indices, [2, 2], output_size=features.shape)
+    assert torch.equal(unpool(pooled, indices, features.shape), expected)
+
+
+@pytest.mark.parametrize("kind", [nn.BatchNorm2d, BatchNormAct2d])
+def test_one_value_is_normalised_by_the_running_statistics(kind: type[nn.BatchNorm2d]) -> None:
+    network = nn.Sequential(kind(2)).train()
+    batch_norm.replace_in(network)
+    norm = network[0]
+    assert isinstance(norm, kind)
+    assert norm.running_mean is not None and norm.running_var is not None
+    norm.running_mean.fill_(1)
+    norm.running_var.fill_(4)
+    value = torch.tensor([5.0, 1.0]).view(1, 2, 1, 1)
+    # (5 - 1) / 2 and 0
+    assert norm(value).flatten().tolist() == pytest.approx([2, 0], abs=1e-4)
+    assert norm.running_mean.tolist() == [1, 1]
+    norm(torch.cat([value, value + 2]))  # of more than one they are learned as ever: means 6 and 2
+    assert norm.running_mean.tolist() == pytest.approx([1.5, 1.1])

@@ -1,0 +1,87 @@
+"""Splits: no group is on two sides, and a dataset that grows moves nobody."""
+
+from pathlib import Path
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import given
+
+from segmodels import splits
+from segmodels.errors import DatasetError, ParamsError
+from segmodels.samples import Sample, Split
+
+
+def sample(name: str, *, split: Split | None = None, group: str | None = None) -> Sample:
+    return Sample(name, Path(name), Path(name), split=split, group=group)
+
+
+def assigned(samples: list[Sample], *, method: str = "auto", seed: int = 0) -> dict[str, Split]:
+    groups = splits.groups_of(samples, None)
+    return splits.assign(samples, groups, method=method, val=0.2, test=0.3, seed=seed)
+
+
+MANY = [sample(f"i{n}", group=f"g{n % 40}") for n in range(200)]
+
+growth = st.lists(st.tuples(st.text("abcdef", min_size=1, max_size=4), st.integers(0, 60)), max_size=30)
+
+
+@given(growth, st.integers(0, 10))
+def test_growth_moves_nobody_and_groups_stay_together(new: list[tuple[str, int]], seed: int) -> None:
+    names = dict(new)
+    grown = MANY + [sample(name, group=f"g{group}") for name, group in names.items()]
+    before, after = assigned(MANY, seed=seed), assigned(grown, seed=seed)
+    assert {name: after[name] for name in before} == before
+    sides: dict[str, set[str]] = {}
+    for one in grown:
+        sides.setdefault(str(one.group), set()).add(after[one.id])
+    assert all(len(found) == 1 for found in sides.values())
+
+
+def test_the_shares_are_of_the_groups() -> None:
+    many = [sample(f"i{n}") for n in range(4000)]
+    drawn = list(assigned(many).values())
+    # a binomial of 4000 with p = 0.3 has a standard deviation of 0.7 %
+    assert drawn.count("test") / 4000 == pytest.approx(0.3, abs=0.03)
+    assert drawn.count("val") / 4000 == pytest.approx(0.2, abs=0.03)
+
+
+def test_another_seed_splits_otherwise() -> None:
+    assert assigned(MANY, seed=1) != assigned(MANY, seed=2)
+
+
+def test_given_lists_are_respected() -> None:
+    listed = [sample("a", split="test"), sample("b", split="train"), sample("c", split="val")]
+    assert assigned(listed) == {"a": "test", "b": "train", "c": "val"}
+
+
+def test_a_sample_on_no_list_is_refused() -> None:
+    with pytest.raises(DatasetError, match="1 of 4 samples are on no list, e.g. d"):
+        assigned([sample("a", split="test"), sample("b", split="train"), sample("c", split="val"), sample("d")])
+
+
+def test_a_split_without_images_is_refused_with_a_seed_that_helps() -> None:
+    three = [sample(name, group=name) for name in "abc"]
+    with pytest.raises(DatasetError, match=r"would have no images of 3; splits.seed: (\d+) would fill") as caught:
+        assigned(three)
+    seed = int(str(caught.value).split("splits.seed: ")[1].split()[0])
+    assert set(assigned(three, seed=seed).values()) == {"train", "val", "test"}
+
+
+def test_two_groups_cannot_fill_three_splits() -> None:
+    with pytest.raises(DatasetError, match="only 2 groups"):
+        assigned([sample(f"i{n}", group=f"g{n % 2}") for n in range(50)])
+
+
+def test_a_missing_list_is_refused() -> None:
+    with pytest.raises(DatasetError, match="the split val would have no images"):
+        assigned([sample("a", split="test"), sample("b", split="train")])
+
+
+def test_groups_by_pattern() -> None:
+    found = splits.groups_of([sample("s1_001"), sample("s1_002"), sample("s2_001")], r"^([^_]+)_")
+    assert found == {"s1_001": "s1", "s1_002": "s1", "s2_001": "s2"}
+
+
+def test_a_pattern_that_does_not_match_is_refused() -> None:
+    with pytest.raises(ParamsError, match=r"splits.group: '\(x\)' does not match 1 ids, e.g. 's1_001'"):
+        splits.groups_of([sample("s1_001")], "(x)")
