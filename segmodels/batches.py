@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -149,6 +150,21 @@ def stack(pairs: Sequence[tuple[UInt8Array, UInt8Array]]) -> Batch:
 
 
 def _loading(pin: bool) -> dict[str, Any]:
+    workers = _num_workers(pin)
+    return {
+        "collate_fn": stack,
+        "num_workers": workers,
+        "pin_memory": pin,
+        "persistent_workers": workers > 0,
+        "worker_init_fn": _without_threads,
+    }
+
+
+def _num_workers(for_gpu: bool) -> int:
     # on few cores workers only take them from the network: 2.8 times the CPU an image on two cores
-    workers = min(8, (os.cpu_count() or 1) - 2) if pin else 0
-    return {"collate_fn": stack, "num_workers": max(0, workers), "pin_memory": pin, "persistent_workers": workers > 0}
+    return max(0, min(8, (os.cpu_count() or 1) - 2)) if for_gpu else 0
+
+
+def _without_threads(_: int) -> None:
+    # OpenCV would take every core in each of the workers. 0, not 1: with 1 a fork waits for ever for threads of its parent
+    cv2.setNumThreads(0)

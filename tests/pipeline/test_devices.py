@@ -195,8 +195,17 @@ def test_what_the_others_are_told_is_gone_when_the_training_ends(tmp_path: Path,
 
 
 @pytest.mark.parametrize(
-    ("flags", "chosen"), [("avx512f avx512_bf16 avx512_fp16", "fp32"), ("avx512_bf16 amx_bf16 amx_tile", "bf16"), ("", "fp32")]
+    ("vendor", "flags", "chosen"),
+    [
+        ("GenuineIntel", "avx512f avx512_bf16 avx512_fp16", "fp32"),
+        ("GenuineIntel", "avx512_bf16 amx_bf16 amx_tile", "bf16"),
+        ("AuthenticAMD", "avx512f avx512_bf16", "bf16"),
+        ("AuthenticAMD", "avx512f", "fp32"),
+        ("", "", "fp32"),
+    ],
 )
-def test_a_cpu_computes_in_bf16_where_that_is_faster(flags: str, chosen: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(device, "_cpu_info", lambda: f"model name : Some CPU\nflags : {flags}\n")
+def test_a_cpu_computes_in_bf16_where_that_is_faster(
+    vendor: str, flags: str, chosen: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(device, "_cpu_info", lambda: f"vendor_id : {vendor}\nmodel name : Some CPU\nflags : {flags}\n")
     assert device.precision("auto", torch.device("cpu")) == chosen

@@ -222,8 +222,7 @@ def test_interrupted_inside_an_epoch_no_sample_is_repeated_or_left_out(
 def test_workers_that_draw_ahead_go_on_where_it_was_interrupted(
     prepared: Path, augmented: Path, unbroken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    loading: dict[str, Any] = {"collate_fn": batches.stack, "num_workers": 2, "persistent_workers": True}
-    monkeypatch.setattr(batches, "_loading", lambda pin: loading)
+    monkeypatch.setattr(batches, "_num_workers", lambda _: 2)
     with pytest.raises(RuntimeError, match="the power went"):
         trained(prepared, augmented, tmp_path, checkpoint_steps=1, callbacks=[Watch(lost_power(3))])
     trained(prepared, augmented, tmp_path, checkpoint_steps=1)
