@@ -1,9 +1,9 @@
 """Trains the six architectures of camvid_architectures.yaml on CamVid on one GPU, all at once: one of them leaves a large GPU idle.
 
-    python benchmarks/camvid_gpu.py train CAMVID OUT --epochs 200      about ten minutes on an H100 with 16 cores
+    python benchmarks/camvid_gpu.py train CAMVID OUT --epochs 200      a quarter of an hour on an H200 with 16 cores
 
-Runs the stages as they are, without DVC, MLflow or Prefect, which a GPU machine need not have. `OUT/reports` is what
-`camvid_table.py --reports OUT/reports` makes its table of; times are of six trainings that share the GPU and the cores.
+Runs the stages as they are, without DVC, MLflow or Prefect, which a GPU machine need not have. `camvid_table.py keep OUT/reports` keeps
+what they came to; times are of trainings that share the GPU and the cores.
 """
 
 import json

@@ -205,7 +205,9 @@ class Learner(pl.LightningModule):
     def _give_up(self, what: str) -> NoReturn:
         """Stop a training that has gone wrong: going on would only cost time."""
         best = max(self.records, key=lambda record: record.val_miou, default=None)
-        good = "no epoch was done" if best is None else f"epoch {best.epoch} was the best, with mIoU {best.val_miou:.4f}"
+        good = "no epoch was done"
+        if best is not None:
+            good = f"epoch {len(self.records)} was the last good one, epoch {best.epoch} the best, with mIoU {best.val_miou:.4f}"
         raise TrainingError(
             f"the loss {what} ({good}); lower training.learning_rate (is {self.optimization.learning_rate}), "
             f"set training.gradient_clip: 1 or training.precision: fp32"
