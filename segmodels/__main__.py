@@ -109,7 +109,9 @@ def predict(
 def architectures(
     names: Annotated[
         list[str] | None,
-        typer.Argument(help="Architectures with their default encoders, or ARCHITECTURE:ENCODER. All, if none is named."),
+        typer.Argument(
+            help="Architectures with their default encoders, or ARCHITECTURE:ENCODER. All and unet:plain, if none is named."
+        ),
     ] = None,
     size_px: Annotated[tuple[int, int], typer.Option(help="Height and width of the images.")] = (256, 256),
     batch_size: Annotated[int, typer.Option(min=1)] = 4,
@@ -120,7 +122,7 @@ def architectures(
     from segmodels import atomic, catalog
     from segmodels.costs import COLUMNS, Conditions, around_table, cells, describe, markdown, measure_each
 
-    named = [name.partition(":") for name in names or catalog.names("architectures")]
+    named = [name.partition(":") for name in names or [*catalog.names("architectures"), "unet:plain"]]
     chosen = [(name, encoder or str(catalog.default("architectures", name, "encoder"))) for name, _, encoder in named]
     for name, _ in chosen:
         catalog.check("architectures", name)

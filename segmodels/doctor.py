@@ -14,7 +14,7 @@ from typing import Literal
 
 import psutil
 
-from segmodels import device, params, preflight, tracking
+from segmodels import device, memory, params, preflight, tracking
 from segmodels.errors import InputError
 
 LOW_DISK_BYTES = 5 * 10**9
@@ -71,9 +71,9 @@ def _cores() -> Finding:
 
 
 def _memory() -> Finding:
-    memory = psutil.virtual_memory()
-    text = f"{memory.available / 1e9:.1f} GB free of {memory.total / 1e9:.1f} GB"
-    if memory.available < LOW_MEMORY_BYTES:
+    free = memory.available_bytes()
+    text = f"{free / 1e9:.1f} GB free of {psutil.virtual_memory().total / 1e9:.1f} GB"
+    if free < LOW_MEMORY_BYTES:
         return Finding("memory", "doubtful", f"{text}; lower training.batch_size if a training is killed")
     return Finding("memory", "well", text)
 

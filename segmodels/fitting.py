@@ -67,10 +67,7 @@ class Fitting:
                     f"out of memory with {micro} images at once on each device; set training.micro_batch_size: {max(1, micro // 2)}"
                 )
             if micro == 1:
-                raise TrainingError(
-                    f"out of memory with one image of {self.settings.size_px} pixels at once; lower training.size_px, "
-                    f"or choose a smaller encoder ({told})"
-                )
+                raise self.settings.too_large(told)
             smaller = batches.divisor(batch, micro // 2)
             self.notice(
                 f"out of memory with {micro} images at once; goes on with {smaller}, {batch // smaller} times before each step "

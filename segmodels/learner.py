@@ -24,8 +24,8 @@ from segmodels.schedules._moment import Moment, Schedule
 
 DIVERGED = 10.0
 """An epoch's loss this many times the lowest so far, and above where it began, is no noise any more."""
-STEPS_UNREAD = 100
-"""How many steps on a GPU go by before the loss is looked at."""
+READ_EVERY = {"cpu": 1, "cuda": 100}
+"""After how many micro-batches the loss is looked at: a read waits for the GPU."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,7 @@ class Learner(pl.LightningModule):
         self.started = time.monotonic()
         self.steps_before = 0
         self.counts = torch.zeros(3, labels.num_classes, dtype=torch.int64)
+        self.finite = torch.ones((), dtype=torch.int64)
 
     @property
     def epoch(self) -> int:
@@ -117,11 +118,10 @@ class Learner(pl.LightningModule):
         images, masks = batch
         loss = objective.of(self.segmenter, self.loss, images, self.labels.of(masks).long())
         self.losses.append(loss.detach())
-        # a read waits for the GPU; and of several processes none gives up alone
-        if self.trainer.world_size == 1 and (self.device.type == "cpu" or index % STEPS_UNREAD == STEPS_UNREAD - 1):
-            value = float(loss.detach())
-            if not math.isfinite(value):
-                self._give_up(f"became {value} in step {self.global_step % self.steps_an_epoch + 1} of epoch {self.epoch}")
+        every = READ_EVERY[self.device.type]
+        # of several processes none gives up alone
+        if self.trainer.world_size == 1 and index % every == every - 1 and not math.isfinite(float(loss.detach())):
+            self._refuse_what_is_no_number(torch.stack(self.losses))
         return loss
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
@@ -138,14 +138,21 @@ class Learner(pl.LightningModule):
         if self.trainer.world_size > 1:
             for buffer in self.buffers():  # each process has statistics of its own; those of the first are saved
                 torch.distributed.broadcast(buffer, src=0)
+        self._mean_loss()  # the first loss that is no number tells more than what came of it
+        self._refuse_weights_that_are_no_numbers()
         self.counts = torch.zeros(3, self.labels.num_classes, dtype=torch.int64, device=self.device)
+        self.finite = torch.ones((), dtype=torch.int64, device=self.device)
 
     def validation_step(self, batch: Batch, _: int) -> None:
         images, masks = batch
-        predicted, truth = decide(self.kept(images), self.labels.task), self.labels.of(masks)
+        logits = self.kept(images)
+        self.finite *= logits.isfinite().all()
+        predicted, truth = decide(logits, self.labels.task), self.labels.of(masks)
         self.counts += metrics.counts(predicted, truth, self.labels.num_classes, overlap=self.labels.overlap)
 
     def on_validation_epoch_end(self) -> None:
+        if not self._over_all(self.finite, "min"):
+            self._give_up(f"the logits of validation images are no numbers after epoch {self.epoch}")
         scores = metrics.scores(*self._over_all(self.counts, "sum").cpu().numpy())
         if scores.miou is None:
             raise TrainingError(
@@ -154,7 +161,7 @@ class Learner(pl.LightningModule):
         train_loss = self._mean_loss()
         lowest = min((record.train_loss for record in self.records), default=math.inf)
         if self.records and train_loss > max(DIVERGED * lowest, self.records[0].train_loss):
-            self._give_up(f"rose to {train_loss:.4g} in epoch {self.epoch}, from {lowest:.4g} at its lowest")
+            self._give_up(f"the loss rose to {train_loss:.4g} in epoch {self.epoch}, from {lowest:.4g} at its lowest")
         self.records.append(
             EpochRecord(
                 epoch=self.epoch,
@@ -170,7 +177,9 @@ class Learner(pl.LightningModule):
 
     def on_train_epoch_end(self) -> None:
         if len(self.records) < self.epoch:  # an epoch's part that is not the last
-            self._mean_loss()  # gives up where it is no number: nothing is saved that would be gone on from in vain
+            # nothing is saved that would be gone on from in vain
+            self._mean_loss()
+            self._refuse_weights_that_are_no_numbers()
             self.seconds += time.monotonic() - self.started
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -185,11 +194,22 @@ class Learner(pl.LightningModule):
         self.seconds = checkpoint["seconds"]
 
     def _mean_loss(self) -> float:
-        """Of the epoch so far."""
-        mean = float(self._over_all(torch.stack(self.losses).mean(), "mean"))
-        if not math.isfinite(mean):
-            self._give_up(f"became {mean} in epoch {self.epoch}")
-        return mean
+        """Of the epoch so far. Gives up where it is no number."""
+        each = self._over_all(torch.stack(self.losses), "mean")
+        self._refuse_what_is_no_number(each)
+        return float(each.mean())
+
+    def _refuse_what_is_no_number(self, losses: Tensor) -> None:
+        """`losses` are of every micro-batch of the epoch so far."""
+        wrong = (~losses.isfinite()).nonzero().flatten()
+        if len(wrong):
+            step = int(wrong[0]) // self.trainer.accumulate_grad_batches + 1
+            self._give_up(f"the loss became {float(losses[wrong[0]])} in step {step} of epoch {self.epoch}")
+
+    def _refuse_weights_that_are_no_numbers(self) -> None:
+        """A loss is of the weights before its step: it says nothing of what the last one did to them."""
+        if not torch.stack([one.isfinite().all() for one in _tensors(self.segmenter)]).all():
+            self._give_up(f"the weights became no numbers in epoch {self.epoch}")
 
     def _over_all(self, value: Tensor, operation: str) -> Tensor:
         """Brought together over the processes that train together."""
@@ -209,7 +229,7 @@ class Learner(pl.LightningModule):
         if best is not None:
             good = f"epoch {len(self.records)} was the last good one, epoch {best.epoch} the best, with mIoU {best.val_miou:.4f}"
         raise TrainingError(
-            f"the loss {what} ({good}); lower training.learning_rate (is {self.optimization.learning_rate}), "
+            f"{what} ({good}); lower training.learning_rate (is {self.optimization.learning_rate}), "
             f"set training.gradient_clip: 1 or training.precision: fp32"
         )
 

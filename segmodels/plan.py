@@ -9,6 +9,7 @@ from typing import Any, Literal, Self
 import torch
 
 from segmodels import batches, catalog, checkpoints, fingerprint, network, objective
+from segmodels.errors import TrainingError
 from segmodels.learner import Learner
 from segmodels.network import Segmenter
 from segmodels.objective import Loss, Term
@@ -46,6 +47,13 @@ class Settings:
     checkpoint_steps: int = 500
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     deterministic: bool = False
+
+    def too_large(self, told: str) -> TrainingError:
+        """What to do where the memory has no room for a single image; `told` are torch's words."""
+        return TrainingError(
+            f"out of memory with one image of {self.size_px} pixels at once; lower training.size_px, "
+            f"or choose a smaller encoder ({told})"
+        )
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
-import psutil
 import torch
 
-from segmodels import batches, device, objective
+from segmodels import batches, device, memory, objective
 from segmodels.batches import Batch
 from segmodels.errors import TrainingError
 from segmodels.fingerprint import Decision
@@ -46,7 +45,10 @@ class Trial:
     precision: device.Precision
 
     def decide_batch_size(self) -> Decision:
-        """The largest power of two that fits into the memory of each device and leaves FEWEST_STEPS steps an epoch."""
+        """The largest power of two that fits into the memory of each device and leaves FEWEST_STEPS steps an epoch.
+
+        It is 1 also where not even that fits, which the training then says.
+        """
         devices = self.plan.settings.devices
         num_images = len(self.store.rows("train")) // devices
         by_data = max(num_images // FEWEST_STEPS, min(2, num_images), 1)
@@ -72,7 +74,7 @@ class Trial:
         Every weight moves as it will in training, once the encoder is no longer frozen.
 
         Raises:
-            TrainingError: the loss is no number from the start.
+            TrainingError: the loss is no number from the start, or one image is too much for the memory.
         """
         settings = self.plan.settings
         at_once = batches.divisor(batch_size, settings.micro_batch_size or -(-batch_size // settings.devices))
@@ -81,8 +83,11 @@ class Trial:
                 rates, losses, began = self._rising(batch_size, at_once)
                 break
             except (RuntimeError, MemoryError) as error:
-                if not device.is_out_of_memory(error) or at_once == 1:
+                if not device.is_out_of_memory(error):
                     raise
+                told = str(error)
+            if at_once == 1:
+                raise settings.too_large(told)
             device.free_memory()
             at_once = batches.divisor(batch_size, at_once // 2)
         if len(losses) <= FIRST_STEPS:
@@ -187,4 +192,4 @@ class Trial:
 
 
 def _free_bytes(on: torch.device) -> int:
-    return torch.cuda.mem_get_info(on)[0] if on.type == "cuda" else int(psutil.virtual_memory().available)
+    return torch.cuda.mem_get_info(on)[0] if on.type == "cuda" else memory.available_bytes()

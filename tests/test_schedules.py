@@ -67,6 +67,14 @@ def test_a_warm_up_rises_to_the_schedule_s_beginning(name: str) -> None:
     assert found[4:] == pytest.approx(rest)
 
 
+def test_epochs_of_warm_up_are_no_plateau() -> None:
+    plateau = catalog.build("schedules", "plateau", options={"patience": 1, "factor": 0.5})
+    schedule = warmed_up(plateau, epochs=2.5)  # its last epoch is not counted either
+    flat = [0.1] * 6
+    assert [schedule(Moment(4 * done, 100, 4, flat[:done])) for done in (3, 4, 5)] == [1, 1, 1]
+    assert schedule(Moment(4 * 6, 100, 4, flat)) == 0.5  # the first of three is the best, two are not borne with
+
+
 def test_poly_by_hand() -> None:
     schedule = catalog.build("schedules", "poly", options={"power": 2.0})
     # (1 - step / 4) ** 2

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from segmodels.architectures import _smp
 from segmodels.architectures._pyramid import PyramidPooling
+from segmodels.errors import InputError
 
 
 def build(
@@ -43,6 +44,8 @@ class _PSPNet(nn.Module):
         super().__init__()
         self.encoder = encoder
         *_, before, last = encoder.out_channels  # type: ignore[misc]  # a list
+        if auxiliary and before == 0:
+            raise InputError("depth: the encoder has no features before its last ones; raise it, or set auxiliary: 0")
         self.pyramid = PyramidPooling(last)
         self.head = _head(self.pyramid.out_channels, channels, num_classes, dropout)
         self.auxiliary_weight = auxiliary

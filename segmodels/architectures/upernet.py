@@ -24,7 +24,9 @@ def build(
         num_classes=num_classes,
         decoder_channels=channels,
     )
-    for pool in [module for module in network.modules() if isinstance(module, nn.Sequential)]:
+    decoder = network.decoder
+    assert isinstance(decoder, nn.Module)
+    for pool in [module for module in decoder.modules() if isinstance(module, nn.Sequential)]:
         if isinstance(pool[0], nn.AdaptiveAvgPool2d):
             bins = pool[0].output_size
             assert isinstance(bins, int)

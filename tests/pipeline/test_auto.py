@@ -114,6 +114,15 @@ def test_the_rate_of_a_batch_is_measured_in_parts_where_memory_asks_for_it(trial
     assert asked == [8, 4, 2]
 
 
+def test_one_image_too_large_for_the_memory_is_said(trial: Trial, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: float) -> object:
+        raise torch.OutOfMemoryError("out of memory")
+
+    monkeypatch.setattr(Trial, "_steps", full)
+    with pytest.raises(TrainingError, match=r"out of memory with one image of .* pixels at once; lower training.size_px"):
+        trial.decide_learning_rate(8)
+
+
 def test_the_batch_leaves_steps_enough_in_an_epoch(trial: Trial) -> None:
     assert len(trial.store.rows("train")) == 11
     decision = trial.decide_batch_size()

@@ -77,7 +77,7 @@ def test_two_processes_train_as_one_would(project: Path) -> None:
     # equal but for the order in which gradients are added
     for name, value in weights[0].items():
         assert torch.allclose(weights[1][name], value, atol=1e-4), name
-        assert torch.allclose(weights[2][name], value, atol=5e-3), name  # their gradients were rounded on the way
+        assert torch.allclose(weights[2][name], value, atol=5e-4), name  # their gradients were rounded on the way
     assert any(not torch.equal(weights[2][name], value) for name, value in weights[1].items())
     for alone, together, rounded in zip(*(log["epochs"] for log in logs), strict=True):
         assert together["train_loss"] == pytest.approx(alone["train_loss"], rel=1e-4)
@@ -147,7 +147,7 @@ def test_weights_that_are_no_numbers_are_never_gone_on_from(project: Path) -> No
     (project / "params.yaml").write_text(wild)
     for _ in range(2):
         # of several processes none gives up alone: they look at the loss together, after every part
-        assert re.search(r"the loss became (nan|inf) in epoch 1", run(project, "train", "fcn", code=2))
+        assert re.search(r"the loss became (nan|inf) in step \d of epoch 1", run(project, "train", "fcn", code=2))
         for path in (project / ".segmodels" / "checkpoints" / "fcn").rglob(checkpoints.LAST):
             assert all(value.isfinite().all() for value in checkpoints.read(path)["state_dict"].values())
 

@@ -46,6 +46,34 @@ def test_every_candidate_that_cannot_be_built_is_listed(tmp_path: Path) -> None:
     assert "augmentations.light" in text
 
 
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        (
+            [("{name: cross_entropy}", "{name: cross_entropy, label_smoothing: 1.5}")],
+            "label_smoothing must be between 0.0 and 1.0",
+        ),
+        ([("{name: cross_entropy}", "{name: tversky, gamma: 0}")], "division by zero"),
+        (
+            [("{name: cross_entropy}", "{name: cross_entropy, class_weights: [1, 2, 3]}"), ("classes: auto", "classes: [a, b]")],
+            "3 values",
+        ),
+    ],
+)
+def test_what_only_the_first_step_would_show_is_said(tmp_path: Path, changes: list[tuple[str, str]], reason: str) -> None:
+    text = told(tmp_path / "params.yaml", *changes)
+    assert "candidates.unet: it cannot be trained" in text and reason in text
+    assert "candidates.pspnet" not in text
+
+
+def test_a_head_on_features_that_are_not_there_is_refused(tmp_path: Path) -> None:
+    text = told(
+        tmp_path / "params.yaml",
+        ("architecture: pspnet\n    encoder: resnet18", "architecture: pspnet\n    encoder: convnext_tiny"),
+    )  # with depth: 2
+    assert "candidates.pspnet: depth: the encoder has no features before its last ones; raise it, or set auxiliary: 0" in text
+
+
 def test_an_encoder_of_one_image_size_is_refused(tmp_path: Path) -> None:
     text = told(
         tmp_path / "params.yaml",

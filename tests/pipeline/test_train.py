@@ -20,7 +20,7 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
-from segmodels import augment, batches, bundle, checkpoints
+from segmodels import augment, batches, bundle, checkpoints, learner
 from segmodels.batches import Batch
 from segmodels.errors import TrainingError
 from segmodels.learner import Learner
@@ -168,6 +168,28 @@ def test_a_loss_that_is_no_number_stops_with_what_to_do(
     ):
         trained(prepared, augmented, tmp_path, learning_rate=1e30, checkpoint_steps=checkpoint_steps)
     assert not (tmp_path / "bundle").exists()
+
+
+def test_on_a_gpu_the_first_loss_that_was_no_number_is_told_later(
+    prepared: Path, augmented: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(learner.READ_EVERY, "cpu", 100)  # as a GPU's is read
+    with pytest.raises(TrainingError, match=r"the loss became (nan|inf) in step 2 of epoch 1"):
+        trained(prepared, augmented, tmp_path, learning_rate=1e30, micro_batch_size=2)
+
+
+@pytest.mark.parametrize(
+    ("rate", "what"),
+    [(1e30, "the logits of validation images are no numbers after epoch 1"), (1e39, "the weights became no numbers in epoch 1")],
+)
+def test_what_the_last_step_of_an_epoch_ruined_is_no_good_epoch(
+    prepared: Path, augmented: Path, store: Store, tmp_path: Path, rate: float, what: str
+) -> None:
+    """The only loss of an epoch of one step is that of the untrained network."""
+    with pytest.raises(TrainingError, match=rf"{what} \(no epoch was done\)"):
+        trained(prepared, augmented, tmp_path, epochs=1, batch_size=len(store.rows("train")), learning_rate=rate)
+    assert not (tmp_path / "bundle").exists()
+    assert not list(tmp_path.rglob(checkpoints.LAST))
 
 
 class Watch(Callback):
