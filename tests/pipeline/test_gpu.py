@@ -1,6 +1,7 @@
 """What holds on a GPU, and can be seen only there. Needs neither DVC nor MLflow nor Prefect."""
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,10 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
 from segmodels import augment, bundle, catalog, trials
-from segmodels.objective import Term
-from segmodels.plan import Plan
 from segmodels.predict import Predictor
 from segmodels.recipes import Recipe
 from segmodels.store import Store
+from tests.pipeline.test_auto import plan
 from tests.pipeline.test_train import SIZE, lost_power, trained
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no GPU")
@@ -109,25 +109,8 @@ def test_the_batch_that_fits_is_measured(prepared: Path, store: Store, tmp_path:
     found = {}
     for size in (128, 512):
         augment.augment(prepared, tmp_path / str(size), recipe="light", options={}, size_px=(size, size), seed=0)
-        plan = Plan.of(
-            candidate="unet",
-            architecture="unet",
-            encoder="resnet18",
-            weights=None,
-            options={},
-            loss=[Term("cross_entropy", {})],
-            schedule="poly",
-            schedule_options={},
-            training={
-                "size_px": (size, size),
-                "epochs": 1,
-                "batch_size": 1,
-                "learning_rate": 0.0,
-                "weight_decay": 0.01,
-                "seed": 0,
-            },
-        )
-        trial = trials.Trial(plan, store, Recipe.load(tmp_path / str(size) / "recipe.json"), on=GPU, precision="bf16")
+        large = replace(plan(size_px=(size, size)), options={})
+        trial = trials.Trial(large, store, Recipe.load(tmp_path / str(size) / "recipe.json"), on=GPU, precision="bf16")
         found[size] = trial.decide_batch_size()
     assert found[128].value == 8  # what the images allow: 11 of them
     assert found[512].value < 8 and "fits into the memory of" in found[512].reason
