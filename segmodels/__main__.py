@@ -50,6 +50,8 @@ def options(
 ) -> None:
     if debug:
         os.environ[console.DEBUG] = "1"  # also for the processes started
+    if "DVC_STAGE" in os.environ:  # as DVC tells what it runs; a training that a person started may outlive the terminal
+        die_with_parent()
 
 
 @app.command(rich_help_panel="Look")
@@ -227,7 +229,6 @@ def train(
     path: ParamsPath = PARAMS,
 ) -> None:
     """Train a candidate to a bundle; an interrupted training goes on from its last epoch."""
-    die_with_parent()
     settings = _read(path)
     chosen = settings.candidate(candidate)
     from segmodels import device
@@ -244,6 +245,8 @@ def train(
             console.say(f"{candidate}: {text}")
 
     first = device.rank() == 0  # of the processes that train it together: the others only compute
+    if not first:
+        die_with_parent()
     plan, decisions = settle(
         candidate,
         architecture=chosen.architecture,

@@ -74,6 +74,7 @@ class Fitting:
                 f"(training.micro_batch_size: {smaller} does so from the start)"
             )
             micro = smaller
+            del learner  # and with it the optimizer's moments, before there are others
             device.free_memory()
 
     def _fit(self, learner: Learner, batch: int, micro: int) -> None:

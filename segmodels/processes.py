@@ -36,7 +36,7 @@ def uninterrupted() -> Iterator[None]:
 def die_with_parent() -> None:
     """Have the kernel kill this process when its parent ends, however it ends (Linux only: PR_SET_PDEATHSIG).
 
-    A training must not outlive a killed `dvc`, nor a `dvc` a killed flow: the next one would run beside it. Elsewhere the lock on the
+    A stage must not outlive a killed `dvc`, nor a `dvc` a killed flow: the next one would run beside it. Elsewhere the lock on the
     checkpoints makes the next training wait.
     """
     if sys.platform == "linux":

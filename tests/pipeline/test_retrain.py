@@ -270,7 +270,8 @@ def retraining(project: Project, **variables: str) -> Iterator["subprocess.Popen
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        env=clean_environment(PYTHONUNBUFFERED="1", **variables),
+        # DVC runs stages with SHELL, or with sh where it is not set; sh may stay between them, which bash never does
+        env=clean_environment(PYTHONUNBUFFERED="1", SHELL="/bin/sh", **variables),
         start_new_session=True,
     )
     with process:  # closes its output
