@@ -13,8 +13,6 @@ from segmodels import atomic
 
 LAST = "last.ckpt"
 """Everything that going on after the last whole part of an epoch needs."""
-BEST = "best.ckpt"
-"""The weights of the best epoch so far."""
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -25,6 +23,17 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
         return read(Path(path))
+
+
+def best(folder: Path, epoch: int) -> Path:
+    """Where the weights of the best epoch are. By its number: until the checkpoint that tells of a better one is whole, they stay."""
+    return folder / f"best-{epoch}.ckpt"
+
+
+def remove_other_bests(folder: Path, epoch: int) -> None:
+    for other in folder.glob("best-*.ckpt"):
+        if other != best(folder, epoch):
+            other.unlink()
 
 
 def write(path: Path, content: dict[str, Any]) -> None:

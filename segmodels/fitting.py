@@ -153,7 +153,8 @@ def synchronised(segmenter: Segmenter) -> Segmenter:
 class PartEnd(Checkpoint):
     """After every part of an epoch keeps all that a resume needs; after its last part the weights too, if they are the best so far.
 
-    The weights first, then the rest, then the epoch is told: a kill in between repeats a part, but never loses the best epoch. Stops
+    The weights first, then the rest, then the epoch is told: a kill in between repeats a part, but never loses the best epoch, and the
+    weights are those of the epoch that the rest speaks of. Stops
     when `patience` epochs have brought nothing better: told from the records, so that a training killed after its last epoch does not
     add another (Lightning's EarlyStopping would). Lightning runs a `Checkpoint` after all other callbacks, whose state is part of
     what is kept.
@@ -170,10 +171,11 @@ class PartEnd(Checkpoint):
         assert isinstance(pl_module, Learner)
         told = len(pl_module.records) == pl_module.epoch
         if told and pl_module.epoch == pl_module.best_epoch and trainer.is_global_zero:
-            checkpoints.write(self.folder / checkpoints.BEST, pl_module.kept.state_dict())
+            checkpoints.write(checkpoints.best(self.folder, pl_module.epoch), pl_module.kept.state_dict())
         trainer.save_checkpoint(self.folder / checkpoints.LAST, weights_only=False)
         if told:
             if trainer.is_global_zero:
+                checkpoints.remove_other_bests(self.folder, pl_module.best_epoch)
                 self.on_epoch(pl_module.records[-1], pl_module.epochs)
             trainer.should_stop = self._ran_out(pl_module)
 

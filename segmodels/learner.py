@@ -23,7 +23,11 @@ from segmodels.optimization import Optimization
 from segmodels.schedules._moment import Moment, Schedule
 
 DIVERGED = 10.0
-"""An epoch's loss this many times the lowest so far, and above where it began, is no noise any more."""
+"""A loss this many times that of the untrained network is no noise any more."""
+LEAST_LOSS = 0.1
+"""What an untrained network's is taken for if it is lower: ten times next to nothing is not much."""
+FORGOTTEN = 3
+"""After so many epochs in a row that are worse than an untrained network, what was learnt is lost. Bounded losses rise no further."""
 READ_EVERY = {"cpu": 1, "cuda": 100}
 """After how many micro-batches the loss is looked at: a read waits for the GPU."""
 
@@ -73,6 +77,7 @@ class Learner(pl.LightningModule):
         self.epochs, self.steps_an_epoch, self.parts = epochs, steps_an_epoch, parts
         self.records: list[EpochRecord] = []
         self.losses: list[Tensor] = []
+        self.began: float | None = None  # the loss of the first step, which is the untrained network's
         self.seconds = 0.0
         self.started = time.monotonic()
         self.steps_before = 0
@@ -138,7 +143,7 @@ class Learner(pl.LightningModule):
         if self.trainer.world_size > 1:
             for buffer in self.buffers():  # each process has statistics of its own; those of the first are saved
                 torch.distributed.broadcast(buffer, src=0)
-        self._mean_loss()  # the first loss that is no number tells more than what came of it
+        self._each_loss()  # the first that is no number tells more than what came of it
         self._refuse_weights_that_are_no_numbers()
         self.counts = torch.zeros(3, self.labels.num_classes, dtype=torch.int64, device=self.device)
         self.finite = torch.ones((), dtype=torch.int64, device=self.device)
@@ -158,27 +163,26 @@ class Learner(pl.LightningModule):
             raise TrainingError(
                 "no validation mask shows any class at the network's size; raise training.size_px or choose other splits"
             )
-        train_loss = self._mean_loss()
-        lowest = min((record.train_loss for record in self.records), default=math.inf)
-        if self.records and train_loss > max(DIVERGED * lowest, self.records[0].train_loss):
-            self._give_up(f"the loss rose to {train_loss:.4g} in epoch {self.epoch}, from {lowest:.4g} at its lowest")
+        losses = self._each_loss()
+        self._refuse_a_risen_loss(losses)
         self.records.append(
             EpochRecord(
                 epoch=self.epoch,
-                train_loss=train_loss,
+                train_loss=float(losses.mean()),
                 val_miou=scores.miou,
                 val_iou=scores.iou,
                 learning_rate=float(self._groups()[-1]["lr"]),
                 seconds=self.seconds + time.monotonic() - self.started,
             )
         )
+        self._refuse_what_is_forgotten()
         self.losses.clear()
         self.seconds = 0.0
 
     def on_train_epoch_end(self) -> None:
         if len(self.records) < self.epoch:  # an epoch's part that is not the last
             # nothing is saved that would be gone on from in vain
-            self._mean_loss()
+            self._each_loss()
             self._refuse_weights_that_are_no_numbers()
             self.seconds += time.monotonic() - self.started
 
@@ -186,18 +190,41 @@ class Learner(pl.LightningModule):
         checkpoint["records"] = [record.to_dict() for record in self.records]
         # of all that train together: each goes on from the same
         checkpoint["losses"] = self._over_all(torch.stack(self.losses), "mean").tolist() if self.losses else []
+        checkpoint["began"] = self.began
         checkpoint["seconds"] = self.seconds
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.records = [EpochRecord(**record) for record in checkpoint["records"]]
         self.losses = [torch.tensor(loss) for loss in checkpoint["losses"]]
+        self.began = checkpoint["began"]
         self.seconds = checkpoint["seconds"]
 
-    def _mean_loss(self) -> float:
-        """Of the epoch so far. Gives up where it is no number."""
+    def _each_loss(self) -> Tensor:
+        """Of every micro-batch of the epoch so far. Gives up where one is no number."""
         each = self._over_all(torch.stack(self.losses), "mean")
         self._refuse_what_is_no_number(each)
-        return float(each.mean())
+        if self.began is None:
+            self.began = float(each[: self.trainer.accumulate_grad_batches].mean())
+        return each
+
+    def _refuse_a_risen_loss(self, losses: Tensor) -> None:
+        """Of an epoch: of its second half, as at a high rate a loss may leap at first and come down again."""
+        assert self.began is not None
+        late = float(losses[len(losses) // 2 :].mean())
+        if late > DIVERGED * max(self.began, LEAST_LOSS):
+            self._give_up(f"the loss rose to {late:.4g} in epoch {self.epoch}, from {self.began:.4g} at first")
+
+    def _refuse_what_is_forgotten(self) -> None:
+        """A loss above the untrained network's is no sign by itself: that of the hardest pixels alone may well rise."""
+        assert self.began is not None
+        best = max(record.val_miou for record in self.records)
+        last = self.records[-FORGOTTEN:]
+        if len(last) == FORGOTTEN and all(one.train_loss > self.began and one.val_miou < best / 2 for one in last):
+            del self.records[-FORGOTTEN:]  # none of the good ones
+            self._give_up(
+                f"what was learnt is lost since epoch {last[0].epoch}: the loss stays above the untrained network's {self.began:.4g} "
+                f"and validation mIoU below half its best"
+            )
 
     def _refuse_what_is_no_number(self, losses: Tensor) -> None:
         """`losses` are of every micro-batch of the epoch so far."""

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from segmodels import batch_norm, catalog
+from segmodels import catalog, layers
 from segmodels.errors import InputError
 
 SAFETENSORS = ".safetensors"
@@ -84,7 +84,7 @@ def build(
         weights=None if file else weights,
         options=options,
     )
-    batch_norm.replace_in(network)
+    layers.replace_in(network)
     if file:
         _load(network, file)
     return Segmenter(network, mean, std).to(memory_format=torch.channels_last)

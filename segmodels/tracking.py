@@ -112,6 +112,7 @@ class CandidateRun:
 
     def __init__(self, project: str, candidate: str, *, params: dict[str, Any], dataset: Path) -> None:
         self.project, self.candidate, self.params, self.dataset = project, candidate, params, dataset
+        self.inputs_sha256: str | None = None
         self.run_id: str | None = None
         self.monitor: SystemMetricsMonitor | None = None
         self.unsent: list[Metric] = []
@@ -127,22 +128,9 @@ class CandidateRun:
         self._end("FINISHED")
 
     def start(self, digest: str) -> None:
-        """Find the run of this training if it was interrupted, or begin one."""
-        with _tolerated("begin the run"):
-            client = connect()
-            experiment = _experiment(client, self.project)
-            found = _find(client, experiment, INPUTS, digest)
-            parent = os.environ.get(PARENT)
-            if found is not None and found.info.status != "FINISHED":
-                self.run_id = found.info.run_id
-                client.update_run(self.run_id, status="RUNNING")
-                if parent:
-                    client.set_tag(self.run_id, "mlflow.parentRunId", parent)
-            else:
-                tags = {INPUTS: digest} | ({"mlflow.parentRunId": parent} if parent else {})
-                self.run_id = _create(client, experiment, self.project, self.candidate, self.params, self.dataset, tags)
-            self.monitor = SystemMetricsMonitor(self.run_id, tracking_uri=uri(), resume_logging=found is not None)
-            self.monitor.start()
+        """Find the run of this training, by the hash of its inputs, if it was interrupted, or begin one."""
+        self.inputs_sha256 = digest
+        self._begun()
 
     def epoch(self, record: dict[str, Any]) -> None:
         """Log one epoch's record; see `learner.EpochRecord`. With it goes what MLflow was away for."""
@@ -151,24 +139,52 @@ class CandidateRun:
 
     def trained(self, bundle_sha256: str) -> None:
         """Note which bundle came out."""
-        if self.run_id is not None:
+        run_id = self._begun()
+        if run_id is not None:
             with _tolerated("tag the run"):
-                connect().set_tag(self.run_id, BUNDLE, bundle_sha256)
+                connect().set_tag(run_id, BUNDLE, bundle_sha256)
+
+    def _begun(self) -> str | None:
+        """The run's id. Where there is none yet, as MLflow was away, it is tried again."""
+        if self.run_id is None and self.inputs_sha256 is not None:
+            with _tolerated("begin the run"):
+                self.run_id = self._begin(self.inputs_sha256)
+        return self.run_id
+
+    def _begin(self, digest: str) -> str:
+        client, parent = connect(), os.environ.get(PARENT)
+        experiment = _experiment(client, self.project)
+        found = _find(client, experiment, INPUTS, digest)
+        if found is not None and found.info.status != "FINISHED":
+            run_id = str(found.info.run_id)
+            client.update_run(run_id, status="RUNNING")
+            if not found.data.params:  # MLflow went away while it was begun
+                _describe(client, run_id, self.project, self.params, self.dataset)
+            if parent:
+                client.set_tag(run_id, "mlflow.parentRunId", parent)
+        else:
+            tags = {INPUTS: digest} | ({"mlflow.parentRunId": parent} if parent else {})
+            run_id = _create(client, experiment, self.project, self.candidate, self.params, self.dataset, tags)
+        self.monitor = SystemMetricsMonitor(run_id, tracking_uri=uri(), resume_logging=found is not None)
+        self.monitor.start()
+        return run_id
 
     def _send(self) -> None:
-        if self.run_id is not None:
+        run_id = self._begun()
+        if run_id is not None:
             with _tolerated("log an epoch"):
                 while self.unsent:
-                    connect().log_batch(self.run_id, metrics=self.unsent[:MAX_METRICS])
+                    connect().log_batch(run_id, metrics=self.unsent[:MAX_METRICS])
                     del self.unsent[:MAX_METRICS]
 
     def _end(self, status: str) -> None:
+        self._send()
+        run_id = self._begun()
         if self.monitor is not None:
             self.monitor.finish()
-        self._send()
-        if self.run_id is not None:
+        if run_id is not None:
             with _tolerated("end the run"):
-                connect().set_terminated(self.run_id, status)
+                connect().set_terminated(run_id, status)
 
 
 def record(
@@ -249,10 +265,14 @@ def _create(
 ) -> str:
     run = client.create_run(experiment, run_name=candidate, tags=tags | {"segmodels.kind": "candidate"})
     run_id = str(run.info.run_id)
+    _describe(client, run_id, project, params, dataset)
+    return run_id
+
+
+def _describe(client: MlflowClient, run_id: str, project: str, params: dict[str, Any], dataset: Path) -> None:
+    client.log_inputs(run_id, [_lineage(project, dataset, "training")])
     flat = pd.json_normalize(params, sep=".").iloc[0].to_dict()
     client.log_batch(run_id, params=[Param(str(key), str(value)) for key, value in flat.items()])
-    client.log_inputs(run_id, [_lineage(project, dataset, "training")])
-    return run_id
 
 
 def _lineage(project: str, dataset: Path, context: str) -> DatasetInput:

@@ -90,7 +90,7 @@ def train(
         learner = fitting.run(lambda: plan.learner(store))
         if not first:
             return ""
-        learner.segmenter.load_state_dict(checkpoints.read(folder / checkpoints.BEST))
+        learner.segmenter.load_state_dict(checkpoints.read(checkpoints.best(folder, learner.best_epoch)))
         came_about = {
             "decisions": [asdict(one) for one in decisions],
             "precision": precision,

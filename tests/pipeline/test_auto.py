@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from mlflow import MlflowClient
 
 from segmodels import augment, device, trials
 from segmodels.errors import TrainingError
@@ -205,6 +206,13 @@ def test_everything_auto_is_said_kept_and_used(drawn: Path, params_file: Path, t
     assert used["optimization"]["learning_rate"] == values["training.learning_rate"]
     assert used["loss"][0]["options"]["class_weights"] == values["loss.0.class_weights"]
     assert used["decisions"] == kept
+    client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("tiny")
+    assert experiment is not None
+    [run] = client.search_runs([experiment.experiment_id])
+    for one in kept:
+        assert run.data.params[f"decisions.{one['key']}"] == one["reason"]
+    assert run.data.params["training.learning_rate"] == str(values["training.learning_rate"])
     # asked again, nothing is tried out again
     again = segmodels("train", "unet", cwd=tmp_path)
     assert "trying out" in said_text

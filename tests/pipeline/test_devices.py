@@ -13,6 +13,8 @@ from typing import get_args, get_type_hints
 import pytest
 import safetensors.torch
 import torch
+from mlflow import MlflowClient
+from mlflow.entities import Run
 
 from segmodels import bundle, checkpoints, device, fitting, network
 from segmodels.fitting import STRATEGIES
@@ -53,6 +55,19 @@ def run(project: Path, *verb: str, code: int = 0) -> str:
     return done.stdout
 
 
+def database(project: Path) -> str:
+    return f"sqlite:///{project / 'mlflow.db'}"
+
+
+def runs(project: Path, inputs_sha256: str) -> list[Run]:
+    client = MlflowClient(database(project))
+    experiment = client.get_experiment_by_name("tiny")
+    assert experiment is not None
+    return list(
+        client.search_runs([experiment.experiment_id], filter_string=f"tags.`segmodels.inputs_sha256` = '{inputs_sha256}'")
+    )
+
+
 @pytest.fixture(scope="module")
 def project(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("devices")
@@ -85,6 +100,12 @@ def test_two_processes_train_as_one_would(project: Path) -> None:
         assert rounded["train_loss"] == pytest.approx(alone["train_loss"], rel=1e-2)
         assert together["val_miou"] == pytest.approx(alone["val_miou"], abs=0.01)
     assert logs[0]["inputs_sha256"] != logs[1]["inputs_sha256"]
+    for log in logs:  # one of them records, each epoch once
+        [recorded] = runs(project, log["inputs_sha256"])
+        assert recorded.info.status == "FINISHED"
+        for metric in ("train_loss", "val_miou"):
+            history = MlflowClient(database(project)).get_metric_history(recorded.info.run_id, metric)
+            assert [(one.step, one.value) for one in history] == [(one["epoch"], one[metric]) for one in log["epochs"]]
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """What every architecture owes; a new file is tested by being there. Networks as `network.build` makes them, for images of any size."""
 
+import copy
 from functools import cache
 from pathlib import Path
 
@@ -102,6 +103,38 @@ def test_bf16_says_about_the_same(name: str) -> None:
         with torch.autocast("cpu", torch.bfloat16):
             rough = built(name)(images).float()
     assert (rough - exact).abs().mean() < 0.05 * exact.abs().mean().clamp(min=0.1)
+
+
+@pytest.mark.parametrize("name", [*EVERY, "deeplabv3plus:mobilenet_v2", "deeplabv3plus:tf_efficientnet_b0", "pspnet:xception65"])
+def test_in_bf16_the_weights_of_every_convolution_have_their_gradient(name: str) -> None:
+    """As worked out in float64 from what came into the layer and what came back to it: no rounding of other layers is in it."""
+    segmenter = build(name).train()
+    layers = [one for one in segmenter.modules() if isinstance(one, (nn.Conv2d, nn.ConvTranspose2d))]
+    expected: dict[nn.Module, Tensor] = {}
+
+    def work_out(layer: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
+        exact = copy.deepcopy(layer).double().requires_grad_()
+        exact._forward_hooks.clear()
+        seen = inputs[0].detach().bfloat16().double()
+
+        def back(gradient: Tensor) -> None:
+            with torch.enable_grad(), torch.autocast("cpu", enabled=False):
+                [weight] = torch.autograd.grad(exact(seen), list(exact.parameters())[:1], gradient.double())
+            expected[layer] = expected[layer] + weight if layer in expected else weight
+
+        if output.requires_grad:
+            output.register_hook(back)
+
+    for one in layers:
+        one.register_forward_hook(work_out)
+    with torch.autocast("cpu", torch.bfloat16):
+        outputs = parts(segmenter(pictures(1, 3, 96, 480)))
+    torch.stack([output.float().square().mean() for output in outputs]).sum().backward()
+    assert len(expected) > 0.8 * len(layers)  # some architectures leave an encoder's last ones out
+    for layer, gradient in expected.items():
+        found = next(layer.parameters()).grad
+        assert found is not None
+        assert (found - gradient).abs().max() <= 0.03 * gradient.abs().max(), layer
 
 
 @pytest.mark.parametrize("name", EVERY)
@@ -265,6 +298,25 @@ def test_a_dilated_encoder_keeps_its_size() -> None:
         (8, 12),
         (8, 12),
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "stride"),
+    [
+        *(("pspnet", stride) for stride in (8, 16, 32)),
+        *((name, stride) for name in ("deeplabv3", "deeplabv3plus") for stride in (8, 16)),
+        *(("pan", stride) for stride in (16, 32)),
+    ],
+)
+def test_the_last_features_are_of_the_stride_that_was_asked_for(name: str, stride: int) -> None:
+    options = {"depth": 5} if name == "pspnet" else {}
+    segmenter = build(name, output_stride=stride, **options).eval()  # type: ignore[arg-type]
+    *_, last = segmenter.encoder(torch.zeros(1, 3, 64, 96))
+    assert last.shape[-2:] == (64 // stride, 96 // stride)
+    # dilation widens the view of the same weights: there are no others
+    assert sum(one.numel() for one in segmenter.encoder.parameters()) == pytest.approx(11.18e6, abs=0.01e6)
+    with torch.inference_mode():
+        assert segmenter(pictures(1, 3, 50, 75)).shape == (1, 5, 50, 75)
 
 
 @pytest.mark.parametrize("encoder", ["plain", "resnet18"])

@@ -4,9 +4,12 @@ import json
 import time
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
+from mlflow import MlflowClient
 from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
 
 from segmodels import tracking
 
@@ -148,6 +151,36 @@ def test_mlflow_away_for_the_last_epochs_gets_them_at_the_end(tmp_path: Path, mo
         monkeypatch.setenv("MLFLOW_TRACKING_URI", there)
     # before `record`, which never comes where the evaluation fails
     assert [step for step, _ in history(runs()[0], "val_miou")] == [1, 2, 3]
+
+
+def test_mlflow_away_at_the_start_gets_all_when_it_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, there = candidate(tmp_path), tracking.uri()
+    with one.recorded():
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+        one.start("i" * 64)
+        one.epoch(epoch(1))
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", there)
+        one.epoch(epoch(2))
+        one.trained("b" * 64)
+    [run] = runs()
+    assert run.info.status == "FINISHED"
+    assert run.data.params == {"architecture": "unet", "training.epochs": "3"}
+    assert run.data.tags[tracking.BUNDLE] == "b" * 64
+    assert [step for step, _ in history(run, "val_miou")] == [1, 2]
+
+
+def test_mlflow_gone_while_a_run_was_begun_has_its_params_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = candidate(tmp_path)
+    with one.recorded():
+        with monkeypatch.context() as gone:
+            gone.setattr(MlflowClient, "log_batch", Mock(side_effect=MlflowException("gone")))
+            one.start("i" * 64)
+            assert not runs()[0].data.params
+        one.epoch(epoch(1))
+    [run] = runs()
+    assert run.data.params == {"architecture": "unet", "training.epochs": "3"}
+    assert run.inputs is not None and len(run.inputs.dataset_inputs) == 1
+    assert [step for step, _ in history(run, "val_miou")] == [1]
 
 
 def test_recording_twice_changes_nothing(reports: Path) -> None:

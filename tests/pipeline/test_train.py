@@ -24,6 +24,7 @@ from segmodels import augment, batches, bundle, checkpoints, learner
 from segmodels.batches import Batch
 from segmodels.errors import TrainingError
 from segmodels.learner import Learner
+from segmodels.network import Segmenter
 from segmodels.objective import Term
 from segmodels.optimization import Optimization
 from segmodels.plan import Plan, Settings
@@ -139,6 +140,32 @@ def test_the_bundle_is_the_best_epoch(prepared: Path, augmented: Path, tmp_path:
     assert log["best_epoch"] == best + 1
 
 
+def test_interrupted_between_better_weights_and_the_checkpoint_the_weights_told_of_are_still_there(
+    prepared: Path, augmented: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a GPU the epoch that is repeated may come to something else."""
+    write = checkpoints.write
+    written: list[str] = []
+
+    def lose_power(path: Path, content: dict[str, Any]) -> None:
+        better = "best" in written[-1:] and written.count("best") > 1
+        written.append(path.stem.partition("-")[0])
+        if better:
+            raise RuntimeError("the power went")
+        write(path, content)
+
+    with monkeypatch.context() as dying:
+        dying.setattr(checkpoints, "write", lose_power)
+        with pytest.raises(RuntimeError, match="the power went"):
+            trained(prepared, augmented, tmp_path, epochs=25)
+    [last] = tmp_path.rglob(checkpoints.LAST)
+    scores = [record["val_miou"] for record in checkpoints.read(last)["records"]]
+    told = checkpoints.best(last.parent, 1 + scores.index(max(scores)))
+    assert set(last.parent.glob("best*")) == {told, checkpoints.best(last.parent, len(scores) + 1)}
+    log = trained(prepared, augmented, tmp_path, epochs=25)
+    assert list(last.parent.glob("best*")) == [checkpoints.best(last.parent, log["best_epoch"])]
+
+
 def test_it_stops_early_when_nothing_gets_better(prepared: Path, augmented: Path, tmp_path: Path) -> None:
     # at this rate nothing moves but the running statistics of the normalisation
     slow: dict[str, Any] = {"epochs": 12, "learning_rate": 1e-12, "early_stopping_patience": 2}
@@ -200,8 +227,11 @@ class Watch(Callback):
         self.images: list[bytes] = []
         self.rates: list[list[float]] = []
         self.weights: list[dict[str, torch.Tensor]] = []
+        self.segmenter: Segmenter
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Batch, batch_idx: int) -> None:
+        assert isinstance(pl_module, Learner)
+        self.segmenter = pl_module.segmenter
         self.act(self.seen)
         self.seen += 1
         self.images.append(hashlib.sha256(batch.images.numpy().tobytes()).digest())
@@ -386,20 +416,43 @@ def test_a_clipped_gradient_moves_little(prepared: Path, augmented: Path, tmp_pa
     assert torch.allclose(watch.weights[-1][name], start[name], atol=1e-5)
 
 
-def test_a_loss_that_rises_beyond_hope_ends_it(prepared: Path, augmented: Path, tmp_path: Path) -> None:
-    class Blow(Callback):
-        def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-            assert isinstance(pl_module, Learner)
-            if pl_module.epoch == 3:
-                with torch.no_grad():
-                    for parameter in pl_module.segmenter.network.parameters():
-                        parameter.mul_(100)
+@pytest.mark.parametrize(
+    ("epoch", "good"), [(1, "no epoch was done"), (3, r"epoch 2 was the last good one, epoch [12] the best, with mIoU 0\.\d+")]
+)
+def test_a_loss_that_rises_beyond_hope_ends_it(prepared: Path, augmented: Path, tmp_path: Path, epoch: int, good: str) -> None:
+    def blow(step: int) -> None:
+        if step == STEPS * epoch - 1:
+            with torch.no_grad():
+                for parameter in watch.segmenter.network.parameters():
+                    parameter.mul_(100)
 
+    watch = Watch(blow)
+    with pytest.raises(TrainingError, match=rf"the loss rose to \d\S+ in epoch {epoch}, from [12]\.\d+ at first \({good}\)"):
+        trained(prepared, augmented, tmp_path, epochs=4, callbacks=[watch])
+    assert not (tmp_path / "bundle").exists()
+
+
+class Forget(Callback):
+    """From its third epoch on the network says nothing but the last class, however it is trained."""
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        self.on_validation_start(trainer, pl_module)
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        assert isinstance(pl_module, Learner)
+        if pl_module.epoch >= 3:
+            with torch.no_grad():
+                weights = dict(pl_module.segmenter.network.named_parameters())
+                for parameter in weights.values():
+                    parameter.zero_()
+                weights["head.4.bias"][-1] = 10
+
+
+def test_what_is_learnt_and_lost_under_a_loss_with_a_bound_ends_it(prepared: Path, augmented: Path, tmp_path: Path) -> None:
     with pytest.raises(
-        TrainingError,
-        match=r"the loss rose to .* in epoch 3, from .* at its lowest \(epoch 2 was the last good one, epoch [12] the best, with mIoU",
+        TrainingError, match=r"what was learnt is lost since epoch 3: .* \(epoch 2 was the last good one, epoch [12] the best"
     ):
-        trained(prepared, augmented, tmp_path, epochs=4, callbacks=[Blow()])
+        trained(prepared, augmented, tmp_path, epochs=9, loss=[Term("dice", {})], callbacks=[Forget()])
     assert not (tmp_path / "bundle").exists()
 
 
