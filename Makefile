@@ -29,9 +29,9 @@ demo: setup  ## draw a small dataset, run the whole pipeline on it, show the lea
 	$(BIN)/segmodels shapes data/raw
 	$(BIN)/python -m flows.retrain
 
-data: setup  ## bring a dataset in: make data SOURCE=<folder> [FORMAT=folder|class_folders|camvid|auto]
+data: setup  ## bring a dataset in: make data SOURCE=<folder> [FORMAT=<name>] [QUARANTINE=1: leave out what is wrong]
 	@test -n "$(SOURCE)" || { echo "make data: name the dataset's folder: make data SOURCE=<folder> [FORMAT=<name>]"; exit 2; }
-	$(BIN)/segmodels ingest "$(SOURCE)" --format "$(or $(FORMAT),auto)"
+	$(BIN)/segmodels ingest "$(SOURCE)" --format "$(or $(FORMAT),auto)" $(if $(QUARANTINE),--quarantine)
 	$(TOOL) dvc add -q data/raw
 
 retrain: setup  ## make anew what has changed: prepare, augment, train, evaluate, compare, register

@@ -152,31 +152,85 @@ def shapes(
     console.out.print(f"{destination}: {count} images of {size_px[1]} x {size_px[0]} with masks", markup=False)
 
 
+Format = Annotated[str, typer.Option(help="The dataset's format, one of segmodels/formats/. auto: told from the files.")]
+
+
+@app.command(rich_help_panel="Bring data in")
+def inspect(
+    source: Annotated[Path, typer.Argument(help="The dataset's folder.")],
+    format: Format = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+    path: ParamsPath = PARAMS,
+) -> None:
+    """Show what would be read from a dataset and what is wrong with it, without bringing it in. Exit code 2 if something is.
+
+    Where there is a params.yaml, its classes and task are those that an import would take.
+    """
+    import json
+
+    from segmodels.dataset import open_dataset, silent
+    from segmodels.inspection import inspect as run
+
+    settings = _read(path) if path.is_file() else None
+    dataset = open_dataset(
+        source,
+        format=format,
+        task=settings.dataset.task if settings else "auto",
+        classes=settings.listed_classes() if settings else None,
+        tolerant=True,
+    )
+    found = run(dataset, progress=silent if as_json else console.progress)
+    if as_json:
+        console.out.print(json.dumps(found.to_dict(), indent=2), markup=False)
+    else:
+        console.inspection(source, found)
+    if found.problems:
+        raise typer.Exit(2)
+
+
 @app.command(rich_help_panel="Bring data in")
 def ingest(
     source: Annotated[Path, typer.Argument(help="The dataset's folder.")],
-    format: Annotated[str, typer.Option(help="folder | class_folders | camvid | auto: told from the files.")] = "auto",
+    format: Format = "auto",
+    quarantine: Annotated[bool, typer.Option(help="Take in what is sound and leave the rest out, with a list.")] = False,
     path: ParamsPath = PARAMS,
 ) -> None:
-    """Check a dataset and copy it to where params.yaml has it; a dataset with a fault is refused whole."""
+    """Check a dataset and copy it to where params.yaml has it; one with a fault is refused whole, unless quarantined."""
+    from segmodels import problems
     from segmodels.dataset import open_dataset
+    from segmodels.errors import DatasetError
     from segmodels.ingest import ingest as bring_in
     from segmodels.params import agreed_format
 
     settings = _read(path)
-    dataset = open_dataset(
-        source,
-        format=agreed_format(settings, format),
-        task=settings.dataset.task,
-        classes=settings.listed_classes(),
-    )
-    ingested = bring_in(dataset, RAW, progress=console.progress)
+    problems.forget(REPORTS)
+    try:
+        dataset = open_dataset(
+            source,
+            format=agreed_format(settings, format),
+            task=settings.dataset.task,
+            classes=settings.listed_classes(),
+            tolerant=True,
+        )
+        ingested = bring_in(dataset, RAW, quarantine=quarantine, progress=console.progress)
+    except DatasetError as error:
+        if not error.problems:
+            raise
+        raise InputError(
+            f"{error.summary}; {_listed(error.problems, source)}; mend them, or take in the rest with --quarantine"
+        ) from error
     (height, width), _ = ingested.sizes.most_common(1)[0]
     console.out.print(
         f"{RAW}: {ingested.num_images} pairs, {ingested.num_classes} classes, format `{dataset.format}`, "
         f"mostly {width} x {height} (width x height)",
         markup=False,
     )
+    if ingested.left_out:
+        console.err.print(
+            f"{len(ingested.left_out)} files or entries were left out; {_listed(ingested.left_out, source)}",
+            style="yellow",
+            markup=False,
+        )
     small = settings.training.size_px
     if small != "auto" and height * width > 2.25 * small[0] * small[1]:
         console.err.print(
@@ -185,6 +239,16 @@ def ingest(
             style="yellow",
             markup=False,
         )
+
+
+def _listed(told: list[str], source: Path) -> str:
+    """Show what is wrong with a dataset as a table, write it to files, and say where."""
+    from segmodels import problems
+    from segmodels.dataset import within
+
+    found = [problems.Problem.of(within(source, one)) for one in told]
+    console.problems(found)
+    return f"all are in {' and '.join(map(str, problems.write(found, REPORTS)))}"
 
 
 @app.command(rich_help_panel="Stages, as dvc.yaml runs them")

@@ -14,7 +14,11 @@ from rich.table import Table
 from segmodels.errors import InputError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from segmodels.doctor import Finding
+    from segmodels.inspection import Inspection
+    from segmodels.problems import Problem
 
 T = TypeVar("T")
 
@@ -121,6 +125,49 @@ def findings(found: Iterable["Finding"]) -> bool:
         out.print(f"{signs[one.state]} {_plain(one.name)}: {_plain(one.text)}")
         any_wrong |= one.state == "wrong"
     return any_wrong
+
+
+PROBLEMS_SHOWN = 40
+
+
+def problems(found: Sequence["Problem"]) -> None:
+    """Print what is wrong with a dataset, a row a file; the first of very many."""
+    shown = Table(title=f"{len(found)} problems", title_justify="left", show_lines=True)
+    for name in ("file", "what is wrong", "what to do"):
+        shown.add_column(name, overflow="fold")
+    for one in found[:PROBLEMS_SHOWN]:
+        shown.add_row(_plain(one.file), _plain(one.fault), _plain(one.remedy))
+    err.print(shown, soft_wrap=False)
+    if len(found) > PROBLEMS_SHOWN:
+        err.print(f"... and {len(found) - PROBLEMS_SHOWN} more")
+
+
+def inspection(source: "Path", found: "Inspection") -> None:
+    """Print what `inspect` found."""
+    say(f"{source}: format `{found.format}`, as it {found.told_by}")
+    splits = ", ".join(f"{count} {name}" for name, count in found.splits.items() if name != "none")
+    groups = "no groups" if found.num_groups is None else f"{found.num_groups} groups"
+    say(f"{found.num_images} images ({splits or 'no splits'}; {groups}), task {found.task}")
+    sizes = [f"{size} ({count})" for size, count in found.sizes.items()]
+    more = f", and {len(sizes) - 5} more sizes" if len(sizes) > 5 else ""
+    say(f"width x height: {', '.join(sizes[:5]) or 'none'}{more}")
+    if found.num_objects is not None:
+        say(f"{found.num_objects} objects told apart")
+    rows = [
+        (
+            one.name,
+            "void" if one.ignore else str(one.value),
+            "#{:02x}{:02x}{:02x}".format(*one.color),
+            str(one.num_images),
+            "-" if one.share is None else f"{one.share:.2%}",
+        )
+        for one in found.classes
+    ]
+    table(f"{len(rows)} classes", ("class", "value", "colour", "images", "of known pixels"), rows, names=1)
+    if found.void:
+        say(f"{found.void:.2%} of all pixels are void")
+    if found.problems:
+        problems(found.problems)
 
 
 def _plain(text: str) -> str:

@@ -1,20 +1,20 @@
 """A dataset as it lies on disk: which format it has, its classes, its samples, and whether every pair is sound."""
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 from typing import Literal, TypeVar
 
-import numpy as np
+import pydantic
 
 from segmodels import catalog
 from segmodels.errors import DatasetError, ParamsError
-from segmodels.images import read_image, read_layer, read_mask
-from segmodels.samples import MAX_CLASSES, Sample, SegmentationClass, Task, UInt8Array, trained
+from segmodels.images import read_image
+from segmodels.samples import IGNORE_INDEX, MAX_CLASSES, Sample, SegmentationClass, Task, UInt8Array, trained
 
 NOTED = "segmodels.json"
-"""Written to a dataset as it is brought in: the format it was read in, which its files alone may not tell."""
+"""The file of `Noted`: a format, which the files alone may not tell, and what was left out."""
 
 T = TypeVar("T")
 Progress = Callable[[Sequence[T], str], Iterable[T]]
@@ -28,13 +28,22 @@ def silent(items: Sequence[T], _: str) -> Iterable[T]:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A dataset listed but not decoded."""
+    """A dataset listed but not decoded.
+
+    Attributes:
+        told_by: what shows that it has this format.
+        notes: the files besides the samples' that say what they are.
+        problems: what is wrong with files that no sample was made of.
+    """
 
     root: Path
     format: str
+    told_by: str
     task: Task
     classes: list[SegmentationClass]
     samples: list[Sample]
+    notes: list[Path]
+    problems: list[str] = field(default_factory=list)
 
 
 def open_dataset(
@@ -43,22 +52,27 @@ def open_dataset(
     format: str = "auto",
     task: Task | Literal["auto"] = "auto",
     classes: list[SegmentationClass] | None = None,
+    tolerant: bool = False,
 ) -> Dataset:
     """List a dataset. `classes`, where given, stand in place of the dataset's own.
 
     Args:
         task: `auto` is `multilabel` where the format has a mask for every class, else `multiclass`.
+        tolerant: note the files that cannot be used instead of refusing the dataset for them.
 
     Raises:
-        DatasetError: no such folder, no format fits, nothing in it, nobody names the classes, or the task is not theirs.
+        DatasetError: no such folder, no format fits, files that cannot be used (all are listed), nothing in it, nobody names the
+            classes, or the task is not theirs.
     """
     if not root.is_dir():
         raise DatasetError(f"{root}: folder is missing; bring a dataset in with `make data SOURCE=<folder> FORMAT=<name>`")
-    name = detect(root) if format == "auto" else format
+    name, told_by = detect(root) if format == "auto" else (format, "was named")
     module = catalog.load("formats", name)
-    samples = list(module.read(root))
-    if not samples:
+    samples, problems = _listed(module, root, tolerant=tolerant)
+    if not samples and not problems:
         raise DatasetError(f"{root}: the dataset is empty: the format `{name}` found no image in it")
+    if not samples:
+        raise DatasetError(f"{root}: none of its files can be used", problems)
     found = classes or module.classes(root)
     if not found:
         raise DatasetError(
@@ -66,19 +80,38 @@ def open_dataset(
         )
     if not 1 <= len(trained(found)) <= MAX_CLASSES:
         raise DatasetError(f"{root}: has {len(trained(found))} classes that are not ignored; expected 1 to {MAX_CLASSES}")
-    unknown = sorted(
-        {one for sample in samples if not isinstance(sample.mask, Path) for one in sample.mask} - {c.name for c in found}
-    )
+    unknown = sorted({name for sample in samples for name in sample.annotation.layers or ()} - {c.name for c in found})
     if unknown:
         raise DatasetError(
             f"{root}: there are masks of {', '.join(unknown)}, but the classes are {', '.join(c.name for c in found)}; "
             f"add them to the classes, with `ignore: true` if they are not to be learned"
         )
-    return Dataset(root, name, _task(root, task, found, samples), found, samples)
+    return Dataset(root, name, told_by, _task(root, task, found, samples), found, samples, module.notes(root), problems)
+
+
+def _listed(module: ModuleType, root: Path, *, tolerant: bool) -> tuple[list[Sample], list[str]]:
+    """The samples that a format finds, and what is wrong with the rest."""
+    noted = _noted(root)
+    samples, known, left_out = [], set(noted.left_out_here), set(noted.left_out_ids)
+    try:
+        for sample in module.read(root):
+            if sample.id not in left_out:
+                samples.append(sample)
+    except DatasetError as error:
+        problems = [one for one in error.problems if within(root, one) not in known]
+        if not error.problems or (problems and not tolerant):
+            raise
+        return samples, problems
+    return samples, []
+
+
+def within(root: Path, problem: str) -> str:
+    """A problem with the paths as they are in the dataset's folder: the same wherever that lies."""
+    return problem.replace(f"{root}/", "")
 
 
 def _task(root: Path, asked: Task | Literal["auto"], classes: list[SegmentationClass], samples: list[Sample]) -> Task:
-    overlap = not isinstance(samples[0].mask, Path)
+    overlap = samples[0].annotation.layers is not None
     task: Task = ("multilabel" if overlap else "multiclass") if asked == "auto" else asked
     if overlap != (task == "multilabel"):
         has = "a mask for every class, which may overlap" if overlap else "one mask an image, with one class a pixel"
@@ -97,24 +130,47 @@ def _task(root: Path, asked: Task | Literal["auto"], classes: list[SegmentationC
     return task
 
 
-def detect(root: Path) -> str:
-    """The format that the dataset was brought in as; else the one format that recognises the folder."""
-    if (root / NOTED).is_file():
-        return _noted(root / NOTED)
-    fitting = [name for name in catalog.names("formats") if catalog.load("formats", name).detect(root)]
+def detect(root: Path) -> tuple[str, str]:
+    """The format that the dataset was brought in as, else the one format that recognises the folder; and what shows it."""
+    noted = _noted(root).format
+    if noted is not None:
+        return noted, f"was brought in as that ({NOTED})"
+    reasons = {name: catalog.load("formats", name).detect(root) for name in catalog.names("formats")}
+    fitting = {name: reason for name, reason in reasons.items() if reason is not None}
     if len(fitting) != 1:
-        found = f"{', '.join(fitting)} all fit" if fitting else f"none of {', '.join(catalog.names('formats'))} fits"
+        found = "; ".join(f"`{name}` fits as it {reason}" for name, reason in fitting.items())
+        found = found or f"none of {', '.join(reasons)} fits"
         raise DatasetError(f"{root}: cannot tell its format: {found}; name it with FORMAT=<name> or `dataset.format`")
-    return fitting[0]
+    [name], [reason] = fitting, fitting.values()
+    return name, reason
 
 
-def _noted(path: Path) -> str:
+class Noted(pydantic.BaseModel):
+    """What is written to a dataset as it is brought in.
+
+    Attributes:
+        format: what it was read as.
+        left_out: what was wrong with the files that did not come along.
+        left_out_ids: the samples that they were of, which lists still name.
+        left_out_here: what else is therefore missing in the copy, which is as it should be.
+    """
+
+    format: str | None = None
+    left_out: list[str] = []
+    left_out_ids: list[str] = []
+    left_out_here: list[str] = []
+
+
+def _noted(root: Path) -> Noted:
+    path = root / NOTED
+    if not path.is_file():
+        return Noted()
     try:
-        name = str(json.loads(path.read_text(encoding="utf-8"))["format"])
-        catalog.check("formats", name)
-    except (ValueError, LookupError, TypeError, ParamsError) as error:
+        noted = Noted.model_validate_json(path.read_text(encoding="utf-8"))
+        catalog.check("formats", str(noted.format))
+    except (ValueError, ParamsError) as error:
         raise DatasetError(f"{path}: does not name a format ({error}); remove it, and the files will tell") from error
-    return name
+    return noted
 
 
 def load_pair(sample: Sample, classes: Sequence[SegmentationClass]) -> tuple[UInt8Array, UInt8Array]:
@@ -124,26 +180,17 @@ def load_pair(sample: Sample, classes: Sequence[SegmentationClass]) -> tuple[UIn
         DatasetError: a file is unreadable, the sizes differ, or a mask holds what no class has.
     """
     image = read_image(sample.image_path)
-    if isinstance(sample.mask, Path):
-        return image, _of_size(image, read_mask(sample.mask, classes), sample.mask)
-    names = [one.name for one in trained(classes)]
-    labelling_CHW = np.zeros((len(names), *image.shape[:2]), np.uint8)
-    for name, path in sample.mask.items():
-        layer_HW = _of_size(image, read_layer(path), path)
-        if name in names:  # the others are ignored
-            labelling_CHW[names.index(name)] = layer_HW
-    return image, labelling_CHW
-
-
-def _of_size(image: UInt8Array, mask: UInt8Array, path: Path) -> UInt8Array:
-    if image.shape[:2] != mask.shape:
-        raise DatasetError(f"{path}: mask is {_size(mask)}, its image {_size(image)}; re-export the mask at the image's size")
-    return mask
+    height, width = image.shape[:2]
+    labelling = sample.annotation.labelling((height, width), classes)
+    if (labelling == IGNORE_INDEX).all():
+        where = next(iter(sample.annotation.files), sample.image_path)
+        raise DatasetError(f"{where}: says of no pixel what it is, all is void; label the image or leave it out")
+    return image, labelling
 
 
 def check_pairs(dataset: Dataset, progress: Progress[Sample] = silent) -> Iterator[tuple[Sample, UInt8Array, UInt8Array]]:
-    """Decode every pair and pass the sound ones on, as `load_pair` has them; at the end raise one error that lists all the others."""
-    problems = []
+    """Decode every pair and pass the sound ones on, as `load_pair` has them; at the end raise one error that lists all else."""
+    problems = list(dataset.problems)
     for sample in progress(dataset.samples, "checking images and masks"):
         try:
             image, mask = load_pair(sample, dataset.classes)
@@ -152,9 +199,5 @@ def check_pairs(dataset: Dataset, progress: Progress[Sample] = silent) -> Iterat
             continue
         yield sample, image, mask
     if problems:
-        total = len(dataset.samples)
+        total = len(dataset.samples) + len(dataset.problems)
         raise DatasetError(f"{dataset.root}: {len(problems)} of {total} pairs are unusable, nothing was written", problems)
-
-
-def _size(array: UInt8Array) -> str:
-    return f"{array.shape[1]} x {array.shape[0]} (width x height)"

@@ -12,12 +12,12 @@ class ParamsError(InputError):
 
 
 class DatasetError(InputError):
-    """A dataset cannot be used as it is. Lists every problem found, not only the first."""
+    """A dataset cannot be used as it is. Lists every problem found, not only the first, each as `file: fault; remedy`."""
 
     SHOWN = 20
 
     def __init__(self, summary: str, problems: Sequence[str] = ()) -> None:
-        self.problems = list(problems)
+        self.summary, self.problems = summary, list(problems)
         lines = [summary, *(f"  - {problem}" for problem in self.problems[: self.SHOWN])]
         if len(self.problems) > self.SHOWN:
             lines.append(f"  ... and {len(self.problems) - self.SHOWN} more")

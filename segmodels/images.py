@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from segmodels.errors import DatasetError
-from segmodels.samples import IGNORE_INDEX, SegmentationClass, UInt8Array, trained
+from segmodels.samples import IGNORE_INDEX, Int32Array, SegmentationClass, UInt8Array, trained
 
 FILE_FORMATS = ("PNG", "JPEG", "TIFF", "WEBP", "BMP")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp")
@@ -41,7 +41,8 @@ def read_image(path: Path) -> UInt8Array:
 def read_mask(path: Path, classes: Sequence[SegmentationClass]) -> UInt8Array:
     """A mask as class indices, H x W uint8, IGNORE_INDEX where void.
 
-    One-channel and palette files hold each class's `value` (255 is void unless a class claims it); colour files hold its `color`.
+    One-channel and palette files hold each class's `value` (255 is void unless a class claims it); colour files hold its `color`, or
+    its value in all channels.
 
     Raises:
         DatasetError: unreadable, lossy, or a value or colour that no class has.
@@ -78,6 +79,25 @@ def read_layer(path: Path) -> UInt8Array:
         lookup[value] = label
     layer: UInt8Array = lookup[values_HW]
     return layer
+
+
+def read_codes(path: Path) -> Int32Array:
+    """Every pixel as one number, H x W: its value, or red + 256 green + 65536 blue. For pictures that number things.
+
+    Raises:
+        DatasetError: unreadable, lossy, or neither of the two.
+    """
+    image = _open(path)
+    if image.format == "JPEG":
+        raise DatasetError(f"{path}: is a JPEG, which blurs numbers; export it as PNG")
+    values = np.asarray(image)
+    if image.mode in ("L", "P", "I;16", "I"):
+        return values.astype(np.int32)
+    if image.mode == "RGB":
+        wide = values.astype(np.int32)
+        codes: Int32Array = wide[..., 0] + 256 * wide[..., 1] + 65536 * wide[..., 2]
+        return codes
+    raise DatasetError(f"{path}: has mode {image.mode}; expected numbers in one channel or in RGB")
 
 
 def palette_of(path: Path) -> list[tuple[int, int, int]] | None:
@@ -185,6 +205,8 @@ def _index_colors(image_HWC: UInt8Array, classes: Sequence[SegmentationClass], p
     index_of |= {_code(one.color): index for index, one in enumerate(trained(classes))}
     present, inverse = np.unique(codes_HW, return_inverse=True)
     unknown = [f"#{code:06x}" for code in present.tolist() if code not in index_of]
+    if unknown and _are_values(image_HWC, classes):
+        return _index_values(image_HWC[..., 0], classes, path)
     if unknown:
         raise DatasetError(
             f"{path}: mask holds the colours {_list(unknown)}, which no class has; "
@@ -192,6 +214,13 @@ def _index_colors(image_HWC: UInt8Array, classes: Sequence[SegmentationClass], p
         )
     mask: UInt8Array = np.array([index_of[code] for code in present.tolist()], np.uint8)[inverse.reshape(codes_HW.shape)]
     return mask
+
+
+def _are_values(image_HWC: np.ndarray, classes: Sequence[SegmentationClass]) -> bool:
+    """Whether the three channels of a picture all hold the classes' values, as some programs save one channel."""
+    gray_HW = image_HWC[..., 0]
+    same = all((image_HWC[..., channel] == gray_HW).all() for channel in (1, 2))
+    return same and set(np.unique(gray_HW).tolist()) <= {IGNORE_INDEX, *(one.value for one in classes)}
 
 
 def _code(color: tuple[int, int, int]) -> int:

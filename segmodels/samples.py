@@ -5,10 +5,10 @@ of each pixel's class, counted from 0 without gaps, or IGNORE_INDEX where nobody
 labels.py says.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,7 @@ Task = Literal["multiclass", "binary", "multilabel"]
 """One class a pixel out of several; yes or no; any number of classes a pixel."""
 
 UInt8Array = NDArray[np.uint8]
+Int32Array = NDArray[np.int32]
 Int64Array = NDArray[np.int64]
 FloatArray = NDArray[np.float64]
 
@@ -61,25 +62,51 @@ class SegmentationClass:
         return cls(raw["name"], raw["value"], (red, green, blue), raw.get("ignore", False))
 
 
+class Annotation(Protocol):
+    """What is known of an image's pixels, in whichever way it was written down; see annotations.py for the ways."""
+
+    @property
+    def files(self) -> Sequence[Path]:
+        """All that is read for it; several samples may share a file."""
+
+    @property
+    def layers(self) -> Sequence[str] | None:
+        """The classes that each have a mask of their own, and may overlap; None where a pixel has one class."""
+
+    def labelling(self, size_HW: tuple[int, int], classes: Sequence[SegmentationClass]) -> UInt8Array:
+        """Class indices, H x W, or what is known of each class where they overlap, C x H x W (see labels.py).
+
+        Raises:
+            DatasetError: it cannot be read, is of another size, or holds what no class has.
+        """
+
+    def instances(self, size_HW: tuple[int, int]) -> Int32Array | None:
+        """The number of each pixel's object, H x W, from 1; 0 for none, or for a crowd. None: nobody told objects apart."""
+
+
 @dataclass(frozen=True)
 class Sample:
-    """One image with its mask, as a dataset format lists it; nothing is decoded yet.
+    """One image with what is known of it, as a dataset format lists it; nothing is decoded yet.
 
     Attributes:
-        mask: one file, or, where classes overlap, a file a class by the class's name; a class without one is not in the image.
         split: None where the dataset gives no split.
         group: the scene, video or patient; None where the dataset knows none.
     """
 
     id: str
     image_path: Path
-    mask: Path | Mapping[str, Path]
+    annotation: Annotation
     split: Split | None = None
     group: str | None = None
 
     @property
-    def mask_paths(self) -> list[Path]:
-        return [self.mask] if isinstance(self.mask, Path) else list(self.mask.values())
+    def files(self) -> list[Path]:
+        """The image's and the annotation's."""
+        return [self.image_path, *self.annotation.files]
+
+    def instances(self, size_HW: tuple[int, int]) -> Int32Array | None:
+        """The objects of the image; see `Annotation.instances`."""
+        return self.annotation.instances(size_HW)
 
 
 def default_color(index: int) -> Color:

@@ -149,14 +149,14 @@ def test_the_real_camvid(real_data: Path) -> None:
     image, mask = load_pair(dataset.samples[0], dataset.classes)
     assert image.shape == (360, 480, 3)
     # ids are the indices here, and 11 is void
-    raw = np.array(Image.open(dataset.samples[0].mask_paths[0]))
+    raw = np.array(Image.open(dataset.samples[0].annotation.files[0]))
     assert (mask == np.where(raw == 11, 255, raw)).all()
 
 
 CAMVID = [SegmentationClass(str(value), value, (value, 0, 0), value == 11) for value in range(12)]
 
 
-@pytest.mark.parametrize("name", ["image_gray", "image_cmyk_jpeg", "mask_palette_void255"])
+@pytest.mark.parametrize("name", ["image_gray", "image_cmyk_jpeg", "mask_palette_void255", "mask_rgba"])
 def test_odd_files_that_mean_only_one_thing_are_read(real_data: Path, name: str) -> None:
     dataset = open_dataset(real_data / "oddities" / name, classes=CAMVID)
     [(_, image, mask)] = check_pairs(dataset)
@@ -167,7 +167,7 @@ def test_odd_files_that_mean_only_one_thing_are_read(real_data: Path, name: str)
 def test_ids_beyond_a_byte_are_read_when_classes_have_them(real_data: Path) -> None:
     thousands = [SegmentationClass(str(value), value * 1000, (value, 0, 0), value == 11) for value in range(12)]
     [(sample, _, mask)] = check_pairs(open_dataset(real_data / "oddities" / "mask_16bit", classes=thousands))
-    raw = np.array(Image.open(sample.mask_paths[0])) // 1000
+    raw = np.array(Image.open(sample.annotation.files[0])) // 1000
     assert (mask == np.where(raw == 11, 255, raw)).all()
 
 
@@ -183,6 +183,7 @@ def test_ids_beyond_a_byte_are_read_when_classes_have_them(real_data: Path) -> N
         ("mask_missing", "has no mask"),
         ("mask_off_by_one", "its image 480 x 360"),
         ("mask_16bit", "mask holds 1000, 2000"),
+        ("mask_all_void", "says of no pixel what it is"),
     ],
 )
 def test_odd_files_that_could_mislead_are_refused(real_data: Path, name: str, fault: str) -> None:

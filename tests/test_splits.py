@@ -7,12 +7,13 @@ import pytest
 from hypothesis import given
 
 from segmodels import splits
+from segmodels.annotations import MaskFile
 from segmodels.errors import DatasetError, ParamsError
 from segmodels.samples import Sample, Split
 
 
 def sample(name: str, *, split: Split | None = None, group: str | None = None) -> Sample:
-    return Sample(name, Path(name), Path(name), split=split, group=group)
+    return Sample(name, Path(name), MaskFile(Path(name)), split=split, group=group)
 
 
 def assigned(samples: list[Sample], *, method: str = "auto", seed: int = 0) -> dict[str, Split]:

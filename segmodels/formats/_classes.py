@@ -9,6 +9,7 @@ import pydantic
 from PIL import Image
 
 from segmodels.errors import DatasetError
+from segmodels.formats._files import read_text
 from segmodels.images import palette_of
 from segmodels.samples import IGNORE_INDEX, MAX_CLASSES, SegmentationClass, default_color
 
@@ -39,11 +40,43 @@ def from_json(path: Path) -> list[SegmentationClass]:
     classes = [
         SegmentationClass(one.name, one.id, one.color or default_color(index), one.ignore) for index, one in enumerate(listed)
     ]
-    for what in ("name", "value"):
+    _refuse_repeated(path, classes, "name", "value")
+    return classes
+
+
+COLORS = ("label_colors.txt", "class_dict.csv")
+
+
+def from_colors(path: Path) -> list[SegmentationClass]:
+    """Lines `red green blue name`, or a table with the columns name, r, g and b. Classes called void, unlabelled or ignore are void."""
+    problems, found = [], list[SegmentationClass]()
+    for number, line in enumerate(read_text(path).splitlines(), start=1):
+        words = line.strip().rsplit(",", 3) if path.suffix == ".csv" else line.split(maxsplit=3)
+        if not line.strip() or (number == 1 and words[-1].strip().lower() == "b"):
+            continue
+        *numbers, name = [*words[1:], words[0]] if path.suffix == ".csv" else words
+        try:
+            red, green, blue = (int(one) for one in numbers)
+            if not all(0 <= one <= 255 for one in (red, green, blue)):
+                raise ValueError
+        except ValueError:
+            problems.append(
+                f"{path}:{number}: {line!r}; expected {'name,r,g,b' if path.suffix == '.csv' else 'red green blue name'}"
+            )
+            continue
+        ignore = name.strip().lower() in ("void", "unlabelled", "unlabeled", "ignore")
+        found.append(SegmentationClass(name.strip(), len(found), (red, green, blue), ignore))
+    if problems:
+        raise DatasetError(f"{path}: {len(problems)} wrong lines", problems)
+    _refuse_repeated(path, found, "name", "color")
+    return found
+
+
+def _refuse_repeated(path: Path, classes: Sequence[SegmentationClass], *attributes: str) -> None:
+    for what in attributes:
         values = [getattr(one, what) for one in classes]
         if len(set(values)) < len(values):
             raise DatasetError(f"{path}: two classes have the same {'id' if what == 'value' else what}: {values}")
-    return classes
 
 
 def from_palettes(mask_paths: Sequence[Path]) -> list[SegmentationClass] | None:

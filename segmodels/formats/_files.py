@@ -1,6 +1,9 @@
-"""What the formats of folders share: files by name, and the facts about samples that stand in `samples.csv`."""
+"""What formats share: files by name, texts and JSON, names of splits, and the facts about samples that stand in `samples.csv`."""
 
-from pathlib import Path
+import json
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
+from typing import Any
 
 import pandas as pd
 
@@ -23,6 +26,96 @@ def by_stem(folder: Path) -> dict[str, Path]:
     if clashes:
         raise DatasetError(f"{folder}: {len(clashes)} names are taken twice", clashes)
     return found
+
+
+def is_picture(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
+
+
+def leaves(path: str) -> bool:
+    """Whether a path that a file names leads out of the folder that it is in."""
+    parts = PurePosixPath(path.replace("\\", "/"))
+    return parts.is_absolute() or ".." in parts.parts
+
+
+class Pictures:
+    """The pictures of a dataset, found by what its files call them: a path, the end of a path, or a bare name."""
+
+    def __init__(self, root: Path, *, without: frozenset[str] = frozenset()) -> None:
+        """`without`: names of folders whose pictures are not meant, such as masks."""
+        self._by_name: dict[str, list[Path]] = {}
+        for path in sorted(root.rglob("*")):
+            if is_picture(path) and not without.intersection(path.relative_to(root).parts[:-1]):
+                self._by_name.setdefault(path.name, []).append(path)
+
+    def __iter__(self) -> Any:
+        return iter(sorted(path for paths in self._by_name.values() for path in paths))
+
+    def find(self, called: str, *, beside: Path) -> Path | str:
+        """The one that is called so, or what is wrong; of several the nearest to the file that names it, `beside`."""
+        if leaves(called):
+            return f"{called!r} leads out of the dataset's folder"
+        parts = PurePosixPath(called.replace("\\", "/")).parts
+        ending = [path for path in self._by_name.get(parts[-1] if parts else "", []) if path.parts[-len(parts) :] == parts]
+        # datasets moved by hand still say where their pictures once lay
+        fitting = ending or self._by_name.get(parts[-1] if parts else "", [])
+        if not fitting:
+            return f"there is no picture {called!r}"
+        distances = [len(set(path.parents) ^ set((beside / "x").parents)) for path in fitting]
+        nearest = [path for path, far in zip(fitting, distances, strict=True) if far == min(distances)]
+        if len(nearest) > 1:
+            return f"{called!r} may be {nearest[0]} or {nearest[1]}; rename one"
+        return nearest[0]
+
+
+def read_text(path: Path) -> str:
+    """A text in UTF-8, with or without a byte-order mark.
+
+    Raises:
+        DatasetError: it is none.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DatasetError(f"{path}: is not text in UTF-8 ({error}); save it as that") from error
+
+
+def read_json(path: Path) -> Any:
+    """What a JSON file holds; kept while the file stays as it is, as detecting, naming the classes and reading all ask for it.
+
+    Raises:
+        DatasetError: it is no JSON.
+    """
+    stat = path.stat()
+    return _parsed(path, stat.st_mtime_ns, stat.st_size)
+
+
+@lru_cache(maxsize=4)
+def _parsed(path: Path, _mtime_ns: int, _size: int) -> Any:
+    try:
+        return json.loads(read_text(path))
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise DatasetError(f"{path}: is not JSON ({error}); export it again") from error
+
+
+def split_of(words: str) -> Split | None:
+    """The split that a file or folder is named after: `train2017`, `instances_val`, `valid`, `testing`; None for any other."""
+    known: dict[str, Split] = {"train": "train", "valid": "val", "val": "val", "test": "test"}
+    found = {
+        split for part in words.lower().replace("-", "_").split("_") for word, split in known.items() if part.startswith(word)
+    }
+    return found.pop() if len(found) == 1 else None
+
+
+def unique_ids(paths: dict[Path, Path]) -> dict[Path, str]:
+    """An id for every picture: its name without suffix, with the folders before it where that alone is not unique.
+
+    Args:
+        paths: each picture's path, and that in the dataset's folder.
+    """
+    stems = [path.stem for path in paths.values()]
+    alone = len(set(stems)) == len(stems)
+    return {path: (inside.stem if alone else inside.with_suffix("").as_posix()) for path, inside in paths.items()}
 
 
 def read_facts(path: Path, known: set[str]) -> dict[str, tuple[Split | None, str | None]]:

@@ -6,17 +6,27 @@ The lists give the splits. The sequence is the name up to its first underscore (
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
+from segmodels.annotations import MaskFile
 from segmodels.errors import DatasetError
 from segmodels.formats._classes import from_json
+from segmodels.formats._files import leaves, read_text
 from segmodels.samples import SPLITS, Sample, SegmentationClass
 
+LISTS = tuple(f"{split}.txt" for split in SPLITS)
 
-def detect(root: Path) -> bool:
-    return any((root / f"{split}.txt").is_file() for split in SPLITS) and not (root / "images").is_dir()
+
+def detect(root: Path) -> str | None:
+    lists = [name for name in LISTS if (root / name).is_file()]
+    pairs = all(len(line.split()) == 2 for name in lists for line in read_text(root / name).splitlines()[:1])
+    return f"has {', '.join(lists)} with lines `image mask`" if lists and pairs and not (root / "images").is_dir() else None
 
 
 def classes(root: Path) -> list[SegmentationClass] | None:
     return from_json(root / "classes.json") if (root / "classes.json").is_file() else None
+
+
+def notes(root: Path) -> list[Path]:
+    return [root / name for name in ("classes.json", *LISTS) if (root / name).is_file()]
 
 
 def read(root: Path) -> Iterator[Sample]:
@@ -31,27 +41,19 @@ def read(root: Path) -> Iterator[Sample]:
     seen: dict[str, str] = {}
     samples, problems = [], []
     for split, path in lists:
-        try:
-            lines = path.read_text(encoding="utf-8").splitlines()
-        except UnicodeDecodeError as error:
-            raise DatasetError(f"{path}: is not text in UTF-8 ({error}); save it as that") from error
-        for number, line in enumerate(lines, start=1):
+        for number, line in enumerate(read_text(path).splitlines(), start=1):
             where, words = f"{path}:{number}", line.split()
             if not words:
                 continue
-            if len(words) != 2 or any(_leaves(word) for word in words):
+            if len(words) != 2 or any(leaves(word) for word in words):
                 problems.append(f"{where}: {line!r}; expected `image mask`, both inside {root}")
                 continue
             name = PurePosixPath(words[0]).stem
             if name in seen:
                 problems.append(f"{where}: {name} stands at {seen[name]} already; list it once")
+                continue
             seen[name] = where
-            samples.append(Sample(name, root / words[0], root / words[1], split=split, group=name.split("_")[0]))
+            samples.append(Sample(name, root / words[0], MaskFile(root / words[1]), split=split, group=name.split("_")[0]))
+    yield from samples
     if problems:
         raise DatasetError(f"{root}: {len(problems)} wrong lines", problems)
-    yield from samples
-
-
-def _leaves(path: str) -> bool:
-    parts = PurePosixPath(path)
-    return parts.is_absolute() or ".." in parts.parts

@@ -8,6 +8,7 @@ their order and with their colours; an optional `samples.csv` gives splits and g
 from collections.abc import Iterator
 from pathlib import Path
 
+from segmodels.annotations import LayerFiles
 from segmodels.errors import DatasetError
 from segmodels.formats._classes import from_json
 from segmodels.formats._files import by_stem, read_facts
@@ -15,19 +16,25 @@ from segmodels.images import SUFFIXES
 from segmodels.samples import Sample, SegmentationClass, default_color
 
 
-def detect(root: Path) -> bool:
+def detect(root: Path) -> str | None:
     """Folders of masks that are not, as sequences are, folders of images too."""
     if not (root / "images").is_dir() or not (root / "masks").is_dir():
-        return False
+        return None
     folders = _folders(root)
     loose = any(path.suffix.lower() in SUFFIXES for path in (root / "masks").iterdir())
-    return bool(folders) and not loose and not any((root / "images" / name).is_dir() for name in folders)
+    if not folders or loose or any((root / "images" / name).is_dir() for name in folders):
+        return None
+    return f"has images/ and masks/ with a folder for each of {len(folders)} classes, such as {folders[0]}/"
 
 
 def classes(root: Path) -> list[SegmentationClass] | None:
     if (root / "classes.json").is_file():
         return from_json(root / "classes.json")
     return [SegmentationClass(name, index, default_color(index)) for index, name in enumerate(_folders(root))]
+
+
+def notes(root: Path) -> list[Path]:
+    return [root / name for name in ("classes.json", "samples.csv") if (root / name).is_file()]
 
 
 def read(root: Path) -> Iterator[Sample]:
@@ -50,13 +57,14 @@ def read(root: Path) -> Iterator[Sample]:
         for stem, path in sorted(images.items())
         if not any(stem in masks for masks in layers.values())
     ]
-    if problems:
-        raise DatasetError(f"{root}: {len(problems)} files have no partner; add it or remove the file", problems)
     facts = read_facts(root / "samples.csv", set(images))
     for stem in sorted(images):
         split, group = facts.get(stem, (None, None))
         masks = {name: of_class[stem] for name, of_class in layers.items() if stem in of_class}
-        yield Sample(stem, images[stem], masks, split=split, group=group)
+        if masks:
+            yield Sample(stem, images[stem], LayerFiles(masks), split=split, group=group)
+    if problems:
+        raise DatasetError(f"{root}: {len(problems)} files have no partner; add it or remove the file", problems)
 
 
 def _folders(root: Path) -> list[str]:

@@ -1,26 +1,44 @@
 """`images/` and `masks/`, matched by the files' names without suffix.
 
-Classes stand in `classes.json`, else in the palette of the masks. An optional `samples.csv` gives splits and groups (see _files.py).
+Classes stand in `classes.json`, else with their colours in `label_colors.txt` (lines `red green blue name`) or `class_dict.csv` (columns
+name, r, g, b), else in the palette of the masks. An optional `samples.csv` gives splits and groups (see _files.py).
 """
 
 from collections.abc import Iterator
 from pathlib import Path
 
+from segmodels.annotations import MaskFile
 from segmodels.errors import DatasetError
 from segmodels.formats import class_folders
-from segmodels.formats._classes import from_json, from_palettes
+from segmodels.formats._classes import COLORS, from_colors, from_json, from_palettes
 from segmodels.formats._files import by_stem, read_facts
 from segmodels.samples import Sample, SegmentationClass
 
 
-def detect(root: Path) -> bool:
-    return ((root / "images").is_dir() or (root / "masks").is_dir()) and not class_folders.detect(root)
+def detect(root: Path) -> str | None:
+    if class_folders.detect(root) is not None:
+        return None
+    there = [f"{name}/" for name in ("images", "masks") if (root / name).is_dir()]
+    if "masks/" not in there:
+        # what else lies there may be the labels, of another format
+        known = {"images", "classes.json", "samples.csv", "segmodels.json", *COLORS}
+        others = [path.name for path in root.iterdir() if path.name not in known and not path.name.startswith(".")]
+        if others or (there and any((root / "images").rglob("*.json"))):
+            return None
+    return f"has {' and '.join(there)}" if there else None
 
 
 def classes(root: Path) -> list[SegmentationClass] | None:
     if (root / "classes.json").is_file():
         return from_json(root / "classes.json")
+    for name in COLORS:
+        if (root / name).is_file():
+            return from_colors(root / name)
     return from_palettes(sorted(by_stem(root / "masks").values()))
+
+
+def notes(root: Path) -> list[Path]:
+    return [root / name for name in ("classes.json", "samples.csv", *COLORS) if (root / name).is_file()]
 
 
 def read(root: Path) -> Iterator[Sample]:
@@ -36,9 +54,9 @@ def read(root: Path) -> Iterator[Sample]:
     alone += [
         f"{masks[i]}: has no image; expected {root / 'images' / i}.png or .jpg" for i in sorted(masks.keys() - images.keys())
     ]
+    facts = read_facts(root / "samples.csv", set(images))
+    for name in sorted(images.keys() & masks.keys()):
+        split, group = facts.get(name, (None, None))
+        yield Sample(name, images[name], MaskFile(masks[name]), split=split, group=group)
     if alone:
         raise DatasetError(f"{root}: {len(alone)} files have no partner; add it or remove the file", alone)
-    facts = read_facts(root / "samples.csv", set(images))
-    for name in sorted(images):
-        split, group = facts.get(name, (None, None))
-        yield Sample(name, images[name], masks[name], split=split, group=group)

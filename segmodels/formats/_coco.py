@@ -1,0 +1,76 @@
+"""What COCO's two formats share: JSON files of images, annotations and categories."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from segmodels.annotations import BACKGROUND, is_background
+from segmodels.errors import DatasetError
+from segmodels.formats._files import read_json
+from segmodels.samples import Color, SegmentationClass, default_color
+
+DEPTH = 3
+"""Folders below the dataset's in which its JSON may lie, such as `annotations/`."""
+
+
+def files(root: Path, having: str) -> list[Path]:
+    """The JSON files whose annotations have a key (`segmentation` or `segments_info`)."""
+    found = [path for depth in range(DEPTH + 1) for path in sorted(root.glob("*/" * depth + "*.json")) if _has(path, having)]
+    # beside them COCO has the keypoints of the same images
+    instances = [path for path in found if path.name.startswith("instances")]
+    return instances or found
+
+
+def _has(path: Path, key: str) -> bool:
+    try:
+        content = read_json(path)
+    except (DatasetError, OSError):
+        return False
+    if not isinstance(content, dict) or not all(
+        isinstance(content.get(name), list) for name in ("images", "annotations", "categories")
+    ):
+        return False
+    return any(isinstance(one, dict) and key in one for one in content["annotations"][:100])
+
+
+def categories(paths: list[Path]) -> dict[int, dict[str, Any]]:
+    """The categories by id, of all files together.
+
+    Raises:
+        DatasetError: an entry without id or name, or two files that say different things of one id.
+    """
+    found: dict[int, dict[str, Any]] = {}
+    problems = []
+    for path in paths:
+        for place, one in enumerate(read_json(path)["categories"]):
+            if not isinstance(one, dict) or not isinstance(one.get("id"), int) or not isinstance(one.get("name"), str):
+                problems.append(f"{path}: categories[{place}] is {one!r}; expected an object with `id` and `name`")
+            elif found.setdefault(one["id"], one)["name"] != one["name"]:
+                problems.append(f"{path}: category {one['id']} is {one['name']!r}, elsewhere {found[one['id']]['name']!r}")
+    if problems:
+        raise DatasetError(f"{paths[0].parent}: {len(problems)} wrong categories", problems)
+    return found
+
+
+def classes(found: dict[int, dict[str, Any]], *, background: bool) -> list[SegmentationClass]:
+    """The categories as classes; before them, if asked for and none of them is it, the background."""
+    named = [(one["name"], _color(one, index)) for index, (_, one) in enumerate(sorted(found.items()), start=int(background))]
+    if background and not any(is_background(name) for name, _ in named):
+        named.insert(0, (BACKGROUND, (0, 0, 0)))
+    return [SegmentationClass(name, value, color) for value, (name, color) in enumerate(named)]
+
+
+def _color(category: dict[str, Any], index: int) -> Color:
+    given = category.get("color")
+    if isinstance(given, list) and len(given) == 3 and all(isinstance(one, int) and 0 <= one <= 255 for one in given):
+        return given[0], given[1], given[2]
+    return default_color(index)
+
+
+def images(path: Path, problems: list[str]) -> Iterator[tuple[Any, dict[str, Any]]]:
+    """Every image's id and entry; those without id, file_name, height or width are noted among the problems."""
+    for place, one in enumerate(read_json(path)["images"]):
+        if not isinstance(one, dict) or any(key not in one for key in ("id", "file_name", "height", "width")):
+            problems.append(f"{path}: images[{place}] is {str(one)[:80]}; expected `id`, `file_name`, `height` and `width`")
+            continue
+        yield one["id"], one

@@ -1,0 +1,86 @@
+"""ADE20K as the scene parsing challenge has it: `images/` and `annotations/` with `training/` and `validation/`, `objectInfo150.txt`.
+
+Masks hold 1 to 150; 0 is everything else, and void.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from segmodels.annotations import MaskFile
+from segmodels.errors import DatasetError
+from segmodels.formats._files import by_stem, read_text
+from segmodels.samples import Sample, SegmentationClass, Split, default_color
+
+NAMES = "objectInfo150.txt"
+SPLITS: dict[str, Split] = {"training": "train", "validation": "val"}
+OTHER = SegmentationClass("other", 0, (0, 0, 0), ignore=True)
+
+
+def detect(root: Path) -> str | None:
+    inside = [
+        f"annotations/{name}" for name in SPLITS if (root / "annotations" / name).is_dir() and (root / "images" / name).is_dir()
+    ]
+    return f"has {' and '.join(inside)} beside images/" if inside else None
+
+
+def classes(root: Path) -> list[SegmentationClass] | None:
+    """From the table `Idx Ratio Train Val Stuff Name`, of whose names the first is taken."""
+    if not (root / NAMES).is_file():
+        return None
+    found, problems = [OTHER], []
+    for number, line in enumerate(read_text(root / NAMES).splitlines()[1:], start=2):
+        columns = line.split("\t")
+        if not line.strip():
+            continue
+        if len(columns) < 6 or not columns[0].strip().isdigit():
+            problems.append(f"{root / NAMES}:{number}: {line!r}; expected six columns, the first a number")
+            continue
+        value = int(columns[0])
+        found.append(SegmentationClass(columns[-1].split(",")[0].strip(), value, default_color(value - 1)))
+    if problems:
+        raise DatasetError(f"{root / NAMES}: {len(problems)} wrong lines", problems)
+    return _told_apart(found)
+
+
+def notes(root: Path) -> list[Path]:
+    return list(root.glob(NAMES))
+
+
+def read(root: Path) -> Iterator[Sample]:
+    """Every image of both splits.
+
+    Raises:
+        DatasetError: a folder is missing, or images and masks do not pair up; lists every file without a partner.
+    """
+    if detect(root) is None:
+        raise DatasetError(f"{root}: the format `ade20k` needs images/ and annotations/ with {' and '.join(SPLITS)} in both")
+    samples, alone = [], []
+    for folder, split in SPLITS.items():
+        images, masks = (by_stem(root / kind / folder) for kind in ("images", "annotations"))
+        alone += [
+            f"{path}: has no mask; expected {root / 'annotations' / folder / name}.png"
+            for name, path in images.items()
+            if name not in masks
+        ]
+        alone += [
+            f"{path}: has no image; expected {root / 'images' / folder / name}.jpg"
+            for name, path in masks.items()
+            if name not in images
+        ]
+        samples += [
+            Sample(name, images[name], MaskFile(masks[name]), split=split) for name in sorted(images.keys() & masks.keys())
+        ]
+    yield from samples
+    if alone:
+        raise DatasetError(f"{root}: {len(alone)} files have no partner; add it or remove the file", alone)
+
+
+def _told_apart(classes: list[SegmentationClass]) -> list[SegmentationClass]:
+    """ADE20K has two kinds of `screen` among others: the later ones get their number behind the name."""
+    seen: set[str] = set()
+    found = []
+    for one in classes:
+        name = f"{one.name} {one.value}" if one.name in seen else one.name
+        seen.add(name)
+        found.append(SegmentationClass(name, one.value, one.color, one.ignore))
+    return found

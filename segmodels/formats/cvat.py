@@ -1,0 +1,141 @@
+"""CVAT's own XML (`annotations.xml`, "CVAT for images 1.1"): polygons, boxes, ellipses and masks in pixels; what lies higher lies over it.
+
+What no shape covers is background. Shapes of one `group_id` are one object.
+"""
+
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from segmodels.annotations import BACKGROUND, Region, Regions, is_background
+from segmodels.errors import DatasetError
+from segmodels.formats._files import Pictures, read_text, split_of, unique_ids
+from segmodels.samples import Color, Sample, SegmentationClass, default_color
+
+ELLIPSE_CORNERS = 72
+KINDS = ("polygon", "box", "ellipse", "mask")
+
+
+def detect(root: Path) -> str | None:
+    found = _files(root)
+    return f"{found[0].relative_to(root)} has CVAT's annotations" if found else None
+
+
+def classes(root: Path) -> list[SegmentationClass] | None:
+    """The labels of the task, in its order; where it lists none, those of the shapes."""
+    colors: dict[str, Color | None] = {}
+    for path in _files(root):
+        tree = _parsed(path)
+        for label in tree.iterfind("./meta//labels/label"):
+            colors.setdefault(label.findtext("name", ""), _color(label.findtext("color", "")))
+        for shape in (one for kind in KINDS for one in tree.iterfind(f"./image/{kind}")):
+            colors.setdefault(shape.get("label", ""), None)
+    named = [(name, color) for name, color in colors.items() if not is_background(name)]
+    entries = [
+        (BACKGROUND, (0, 0, 0)),
+        *((name, color or default_color(value)) for value, (name, color) in enumerate(named, start=1)),
+    ]
+    return [SegmentationClass(name, value, color) for value, (name, color) in enumerate(entries)]
+
+
+def notes(root: Path) -> list[Path]:
+    return _files(root)
+
+
+def read(root: Path) -> Iterator[Sample]:
+    """Every image that the XML lists.
+
+    Raises:
+        DatasetError: no such XML, or entries that cannot be understood or have no picture; lists all of them.
+    """
+    paths = _files(root)
+    if not paths:
+        raise DatasetError(f"{root}: has no annotations.xml of CVAT; export the task as `CVAT for images 1.1`")
+    pictures, problems = Pictures(root), list[str]()
+    found: dict[Path, tuple[Regions, str]] = {}
+    for path in paths:
+        for image in _parsed(path).iterfind("./image"):
+            called = image.get("name", "")
+            picture = pictures.find(called, beside=path)
+            if isinstance(picture, str):
+                problems.append(f"{path}: {picture}")
+                continue
+            try:
+                size = int(image.get("height", "")), int(image.get("width", ""))
+                shapes = sorted((one for one in image if one.tag in KINDS), key=lambda one: int(one.get("z_order", "0")))
+                regions = [_region(one, size) for one in shapes]
+            except (ValueError, TypeError) as error:
+                problems.append(f"{path}: image {called!r}: {error}")
+                continue
+            found[picture] = Regions(path, regions, size, f"image {called!r}"), image.get("subset", "")
+    ids = unique_ids({picture: picture.relative_to(root) for picture in found})
+    for picture, (annotation, subset) in found.items():
+        yield Sample(ids[picture], picture, annotation, split=split_of(subset))
+    if problems:
+        raise DatasetError(f"{root}: {len(problems)} entries cannot be used", problems)
+
+
+def _files(root: Path) -> list[Path]:
+    return [
+        path
+        for path in sorted(root.glob("*.xml"))
+        if "<annotations>" in path.read_text(encoding="utf-8", errors="replace")[:2000]
+    ]
+
+
+def _parsed(path: Path) -> ET.Element:
+    text = read_text(path)
+    if "<!DOCTYPE" in text or "<!ENTITY" in text:
+        raise DatasetError(f"{path}: declares entities, which CVAT never writes; export it again")
+    try:
+        return ET.fromstring(text)  # noqa: S314 nothing can be declared in it
+    except ET.ParseError as error:
+        raise DatasetError(f"{path}: is not XML ({error}); export it again") from error
+
+
+def _region(shape: ET.Element, size: tuple[int, int]) -> Region:
+    """Raises ValueError where an attribute is missing or no number."""
+    label = shape.get("label", "")
+    name = BACKGROUND if is_background(label) else label
+    together = None if shape.get("group_id") is None else f"group {shape.get('group_id')}"
+    if shape.tag == "mask":
+        row, column, height, width = (int(_number(shape, key)) for key in ("top", "left", "height", "width"))
+        runs = np.array([int(word) for word in shape.get("rle", "").split(",")])
+        if runs.sum() != height * width:
+            raise ValueError(f"the run lengths of a mask {label!r} cover {runs.sum()} pixels, expected {width} x {height}")
+        bitmap = np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(height, width)  # row by row, first what is not in it
+        return Region(name, bitmap=bitmap, corner=(row, column), object=together)
+    if shape.tag == "polygon":
+        pairs = [pair.split(",") for pair in shape.get("points", "").split(";")]
+        if any(len(pair) != 2 for pair in pairs):
+            raise ValueError(f"the points of a polygon {label!r} are no pairs of x and y")
+        points = np.array([[float(one) for one in pair] for pair in pairs])
+    elif shape.tag == "box":
+        left, top, right, bottom = (_number(shape, key) for key in ("xtl", "ytl", "xbr", "ybr"))
+        points = np.array([[left, top], [right, top], [right, bottom], [left, bottom]])
+    else:
+        x, y, across, along = (_number(shape, key) for key in ("cx", "cy", "rx", "ry"))
+        angles = np.arange(ELLIPSE_CORNERS) * 2 * np.pi / ELLIPSE_CORNERS
+        points = np.stack([x + across * np.cos(angles), y + along * np.sin(angles)], axis=1)
+    if len(points) < 3:
+        raise ValueError(f"a polygon {label!r} has {len(points)} corners; expected three or more")
+    return Region(name, [points], object=together)
+
+
+def _number(shape: ET.Element, key: str) -> float:
+    text = shape.get(key)
+    if text is None:
+        raise ValueError(f"a {shape.tag} {shape.get('label')!r} has no {key}")
+    return float(text)
+
+
+def _color(text: str) -> Color | None:
+    """`#rrggbb`."""
+    if len(text) != 7 or not text.startswith("#"):
+        return None
+    try:
+        return int(text[1:3], 16), int(text[3:5], 16), int(text[5:7], 16)
+    except ValueError:
+        return None

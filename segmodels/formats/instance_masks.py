@@ -1,0 +1,60 @@
+"""A folder for each image, with `images/` and `masks/` in it: one picture an object, 255 where it is. As the Data Science Bowl 2018 has it.
+
+What no mask covers is background. The folders may lie below another one, such as `stage1_train/`.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from segmodels.annotations import BACKGROUND, ObjectFiles
+from segmodels.errors import DatasetError
+from segmodels.formats._files import is_picture
+from segmodels.samples import Sample, SegmentationClass, default_color
+
+OBJECT = "object"
+
+
+def detect(root: Path) -> str | None:
+    first = next(_folders(root), None)
+    return f"{first.relative_to(root)}/ has images/ and a masks/ with a picture for each object" if first is not None else None
+
+
+def classes(root: Path) -> list[SegmentationClass] | None:
+    return [SegmentationClass(BACKGROUND, 0, (0, 0, 0)), SegmentationClass(OBJECT, 1, default_color(1))]
+
+
+def notes(root: Path) -> list[Path]:
+    return []
+
+
+def read(root: Path) -> Iterator[Sample]:
+    """Every image with its objects.
+
+    Raises:
+        DatasetError: a folder has no image or several, or no masks; lists all of them.
+    """
+    samples, problems = [], []
+    for folder in _folders(root):
+        images, masks = ([path for path in sorted((folder / kind).iterdir()) if is_picture(path)] for kind in ("images", "masks"))
+        if len(images) != 1:
+            problems.append(f"{folder / 'images'}: has {len(images)} pictures; expected one, whose objects are in masks/")
+        elif not masks:
+            problems.append(f"{folder / 'masks'}: is empty; if nothing is in the image, add one mask that is all 0")
+        else:
+            samples.append(Sample(folder.name, images[0], ObjectFiles(OBJECT, masks)))
+    yield from samples
+    if problems:
+        raise DatasetError(f"{root}: {len(problems)} folders cannot be used", problems)
+
+
+def _folders(root: Path) -> Iterator[Path]:
+    for pattern in ("*", "*/*"):
+        for folder in sorted(root.glob(pattern)):
+            if (folder / "images").is_dir() and (folder / "masks").is_dir() and not _is_paired(folder):
+                yield folder
+
+
+def _is_paired(folder: Path) -> bool:
+    """A mask for each image, by its name: a dataset of its own, in the format `folder`."""
+    images, masks = ({path.stem for path in (folder / kind).iterdir() if is_picture(path)} for kind in ("images", "masks"))
+    return images == masks

@@ -1,0 +1,137 @@
+"""YOLO's segmentation labels: `labels/**/x.txt` beside `images/**/x.jpg`, lines of a class and a polygon in shares of width and height.
+
+Classes stand in `data.yaml` (`names`) or `classes.txt`. An image without a text has nothing in it but background. The splits are told by
+the folders' names: `images/train/` or `train/images/`.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from segmodels.annotations import BACKGROUND, Region, Regions, is_background
+from segmodels.errors import DatasetError
+from segmodels.formats._files import is_picture, read_text, split_of, unique_ids
+from segmodels.samples import Sample, SegmentationClass, default_color
+
+IMAGES, LABELS = "images", "labels"
+MAX_YAML_BYTES = 1_000_000
+
+
+def detect(root: Path) -> str | None:
+    folder = next((labels for _, labels in _folders(root) if any(labels.rglob("*.txt"))), None)
+    named = _named_in(root)
+    if folder is None or named is None:
+        return None
+    return f"{folder.relative_to(root)}/ has texts beside pictures, and {named.name} names the classes"
+
+
+def classes(root: Path) -> list[SegmentationClass] | None:
+    names = _names(root)
+    if not any(is_background(name) for name in names):
+        names = [BACKGROUND, *names]
+    return [SegmentationClass(name, value, default_color(value)) for value, name in enumerate(names)]
+
+
+def notes(root: Path) -> list[Path]:
+    named = _named_in(root)
+    return [] if named is None else [named]
+
+
+def read(root: Path) -> Iterator[Sample]:
+    """Every picture below an `images` folder.
+
+    Raises:
+        DatasetError: no pictures, a text without a picture, or lines that are no polygons; lists all of them.
+    """
+    names, problems = _names(root), list[str]()
+    found: dict[Path, Regions] = {}
+    for images, labels in _folders(root):
+        texts = {path.relative_to(labels).with_suffix(""): path for path in sorted(labels.rglob("*.txt"))}
+        pictures = {path.relative_to(images).with_suffix(""): path for path in sorted(images.rglob("*")) if is_picture(path)}
+        problems += [
+            f"{path}: has no image; expected {images / name}.jpg" for name, path in texts.items() if name not in pictures
+        ]
+        for name, picture in pictures.items():
+            text, before = texts.get(name), len(problems)
+            regions = _regions(text, names, problems)
+            if len(problems) == before:
+                found[picture] = Regions(text, regions, shares=True)
+    ids = unique_ids({picture: picture.relative_to(root) for picture in found})
+    for picture, annotation in found.items():
+        parts = [split_of(part) for part in picture.relative_to(root).parts[:-1]]
+        yield Sample(ids[picture], picture, annotation, split=next((one for one in parts if one is not None), None))
+    if problems:
+        raise DatasetError(f"{root}: {len(problems)} lines or files cannot be used", problems)
+
+
+def _folders(root: Path) -> Iterator[tuple[Path, Path]]:
+    """Each `images` folder with the `labels` folder beside it."""
+    for pattern in (IMAGES, f"*/{IMAGES}"):
+        for images in sorted(root.glob(pattern)):
+            if images.is_dir() and images.with_name(LABELS).is_dir():
+                yield images, images.with_name(LABELS)
+
+
+def _named_in(root: Path) -> Path | None:
+    candidates = [
+        root / "data.yaml",
+        root / "data.yml",
+        root / "dataset.yaml",
+        root / "classes.txt",
+        root / LABELS / "classes.txt",
+    ]
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def _names(root: Path) -> list[str]:
+    path = _named_in(root)
+    if path is None:
+        raise DatasetError(
+            f"{root}: neither data.yaml nor classes.txt names the classes; the format `yolo_seg` needs one of them"
+        )
+    if path.suffix == ".txt":
+        return [line.strip() for line in read_text(path).splitlines() if line.strip()]
+    if path.stat().st_size > MAX_YAML_BYTES:
+        raise DatasetError(f"{path}: is larger than {MAX_YAML_BYTES:,} bytes; expected names of classes and little else")
+    try:
+        content: Any = yaml.safe_load(read_text(path))
+    except yaml.YAMLError as error:
+        raise DatasetError(f"{path}: is not YAML ({str(error).splitlines()[0]})") from error
+    names = content.get("names") if isinstance(content, dict) else None
+    if isinstance(names, dict) and all(isinstance(key, int) for key in names) and sorted(names) == list(range(len(names))):
+        names = [names[number] for number in range(len(names))]
+    if not isinstance(names, list) or not names or not all(isinstance(name, (str, int)) for name in names):
+        raise DatasetError(
+            f"{path}: names is {str(names)[:80]}; expected a list of the classes' names, or 0, 1, 2, ... with them"
+        )
+    return [str(name) for name in names]
+
+
+def _regions(path: Path | None, names: list[str], problems: list[str]) -> list[Region]:
+    regions = []
+    for number, line in enumerate(() if path is None else read_text(path).splitlines(), start=1):
+        words = line.split()
+        if not words:
+            continue
+        try:
+            index, values = int(words[0]), [float(word) for word in words[1:]]
+        except ValueError:
+            problems.append(f"{path}:{number}: {line[:60]!r}; expected a class and numbers")
+            continue
+        ring = np.array(values)
+        if not 0 <= index < len(names):
+            problems.append(f"{path}:{number}: there is no class {index}; the classes are 0 to {len(names) - 1}")
+        elif len(values) == 4:
+            problems.append(
+                f"{path}:{number}: is a box, not a polygon; label the outline, or choose another dataset for detection"
+            )
+        elif len(values) < 6 or len(values) % 2:
+            problems.append(f"{path}:{number}: has {len(values)} numbers after the class; expected x y of three or more corners")
+        elif not ((ring >= -0.01) & (ring <= 1.01)).all():
+            problems.append(f"{path}:{number}: {ring.min():g} to {ring.max():g} are no shares of width and height from 0 to 1")
+        else:
+            regions.append(Region(names[index], [ring.reshape(-1, 2)]))
+    return regions
