@@ -127,7 +127,7 @@ def findings(found: Iterable["Finding"]) -> bool:
     return any_wrong
 
 
-PROBLEMS_SHOWN = 40
+PROBLEMS_SHOWN, LEAKS_SHOWN = 40, 12
 
 
 def problems(found: Sequence["Problem"]) -> None:
@@ -166,6 +166,13 @@ def inspection(source: "Path", found: "Inspection") -> None:
     table(f"{len(rows)} classes", ("class", "value", "colour", "images", "of known pixels"), rows, names=1)
     if found.void:
         say(f"{found.void:.2%} of all pixels are void")
+    if found.leaks:
+        say("its splits leak: what was learnt is asked again, and scores come out too high")
+        for leak in found.leaks[:LEAKS_SHOWN]:
+            say(f"  {leak}")
+        if len(found.leaks) > LEAKS_SHOWN:
+            say(f"  ... and {len(found.leaks) - LEAKS_SHOWN} more")
+        say("splits.method: group in params.yaml draws splits that keep a scene on one side")
     if found.problems:
         problems(found.problems)
 

@@ -1,5 +1,6 @@
 """A dataset as it lies on disk: which format it has, its classes, its samples, and whether every pair is sound."""
 
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -91,18 +92,31 @@ def open_dataset(
 
 def _listed(module: ModuleType, root: Path, *, tolerant: bool) -> tuple[list[Sample], list[str]]:
     """The samples that a format finds, and what is wrong with the rest."""
-    noted = _noted(root)
-    samples, known, left_out = [], set(noted.left_out_here), set(noted.left_out_ids)
+    samples, problems, noted = list[Sample](), list[str](), _noted(root)
     try:
         for sample in module.read(root):
-            if sample.id not in left_out:
-                samples.append(sample)
+            samples.append(sample)
     except DatasetError as error:
-        problems = [one for one in error.problems if within(root, one) not in known]
-        if not error.problems or (problems and not tolerant):
+        if not error.problems:
             raise
-        return samples, problems
-    return samples, []
+        problems = error.problems
+    found, clashes = _told_apart(sample for sample in samples if sample.id not in noted.left_out_ids)
+    left = [one for one in [*problems, *clashes] if within(root, one) not in noted.left_out_here]
+    if left and not tolerant:
+        raise DatasetError(f"{root}: {len(left)} files or entries cannot be used", left)
+    return found, left
+
+
+def _told_apart(samples: Iterable[Sample]) -> tuple[list[Sample], list[str]]:
+    """The samples but for those whose id is another's to some file systems: in other letter case, or with accents in another form."""
+    found: dict[str, Sample] = {}
+    clashes = []
+    for sample in samples:
+        other = found.setdefault(unicodedata.normalize("NFC", sample.id).casefold(), sample)
+        if other is not sample:
+            how = "has the same name as" if other.id == sample.id else "differs only in letter case or the form of accents from"
+            clashes.append(f"{sample.image_path}: {how} {other.image_path}; rename one")
+    return list(found.values()), clashes
 
 
 def within(root: Path, problem: str) -> str:

@@ -6,8 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from segmodels import leaks
 from segmodels.dataset import Dataset, Progress, check_pairs, silent, within
+from segmodels.duplicates import Fingerprint
 from segmodels.errors import DatasetError
+from segmodels.leaks import Leak, Placed
 from segmodels.problems import Problem
 from segmodels.samples import IGNORE_INDEX, Sample, trained
 
@@ -35,6 +38,7 @@ class Inspection:
         sizes: images by `width x height`, the most common first.
         void: the share of all pixels that nobody knows the class of; None where classes overlap.
         num_objects: None where nobody told objects apart.
+        leaks: what the dataset's own splits have on two sides.
     """
 
     format: str
@@ -47,6 +51,7 @@ class Inspection:
     classes: list[ClassFacts]
     void: float | None
     num_objects: int | None
+    leaks: list[Leak] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
@@ -60,7 +65,7 @@ def inspect(dataset: Dataset, *, progress: Progress[Sample] = silent) -> Inspect
     pixels, seen = np.zeros(len(learned), np.int64), np.zeros(len(learned), np.int64)
     total = void = num_images = 0
     num_objects: int | None = None
-    problems: list[str] = []
+    placed, problems = list[Placed](), list[str]()
     try:
         for sample, image, labelling in check_pairs(dataset, progress):
             height, width = image.shape[:2]
@@ -73,6 +78,8 @@ def inspect(dataset: Dataset, *, progress: Progress[Sample] = silent) -> Inspect
             sizes[f"{width} x {height}"] += 1
             splits[sample.split or "none"] += 1
             groups.add(sample.group)
+            if sample.split is not None:
+                placed.append(Placed(sample.id, sample.split, sample.group, Fingerprint.of(image)))
             objects = sample.instances((height, width))
             if objects is not None:
                 num_objects = (num_objects or 0) + len(np.unique(objects[objects > 0]))
@@ -94,6 +101,7 @@ def inspect(dataset: Dataset, *, progress: Progress[Sample] = silent) -> Inspect
         classes=[ClassFacts(one.name, one.value, one.color, one.ignore, **figures.get(one.name, {})) for one in dataset.classes],  # type: ignore[arg-type]
         void=void / total if total and dataset.task != "multilabel" else None,
         num_objects=num_objects,
+        leaks=leaks.find(placed),
         problems=[Problem.of(within(dataset.root, one)) for one in problems],
     )
 

@@ -158,7 +158,7 @@ def test_all_that_is_wrong_with_a_coco_file_is_listed(tmp_path: Path) -> None:
 
     change(path, spoil)
     said = wrong(tmp_path)
-    assert "5 entries cannot be used" in said
+    assert "5 files or entries cannot be used" in said
     assert "annotations[0]: there is no category 99" in said
     assert "annotations[1]: a polygon has 2 corners; expected three or more" in said
     assert "annotations[2]: has a box and no segmentation" in said

@@ -94,6 +94,14 @@ def test_every_unusable_pair_is_named(make_dataset: MakeDataset) -> None:
     assert "masks/size.png: mask is 2 x 2 (width x height), its image 4 x 2" in text
 
 
+def test_names_that_some_file_systems_take_for_one_are_named(make_dataset: MakeDataset) -> None:
+    composed, apart = "caf\u00e9", "cafe\u0301"
+    text = listed(make_dataset(dict.fromkeys(("Street", "street", "other", composed, apart), HALVES)))
+    assert "2 files or entries cannot be used" in text
+    assert "images/street.png: differs only in letter case or the form of accents from" in text
+    assert text.count("rename one") == 2
+
+
 def test_an_empty_dataset_is_refused(make_dataset: MakeDataset) -> None:
     assert "is empty" in listed(make_dataset({}))
 

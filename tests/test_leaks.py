@@ -1,0 +1,95 @@
+"""What stands on two sides of a split is found: scenes, copies, and copies that were saved again."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from segmodels import duplicates, leaks, shapes
+from segmodels.duplicates import NEAR, Fingerprint
+from segmodels.leaks import Leak, Placed
+from segmodels.samples import Split
+from tests.test_cli import segmodels
+
+
+def drawing(seed: int) -> np.ndarray:
+    return shapes.draw(size_px=(96, 128), seed=seed).image
+
+
+def saved_again(image: np.ndarray, *, quality: int = 60, brighter: float = 1.0, half: bool = False) -> np.ndarray:
+    changed = Image.fromarray(np.clip(image * brighter, 0, 255).astype(np.uint8))
+    if half:
+        changed = changed.resize((changed.width // 2, changed.height // 2), Image.Resampling.BILINEAR)
+    file = io.BytesIO()
+    changed.save(file, format="JPEG", quality=quality)
+    return np.asarray(Image.open(file))
+
+
+@pytest.mark.parametrize("how", [{"quality": 30}, {"brighter": 1.1}, {"half": True}])
+def test_pictures_that_were_saved_again_are_found_and_others_are_not(how: dict[str, float]) -> None:
+    images = [drawing(seed) for seed in range(30)]
+    prints = [Fingerprint.of(image) for image in [*images, *(saved_again(image, **how) for image in images)]]  # type: ignore[arg-type]
+    found = list(duplicates.pairs(prints))
+    assert not any(same for _, _, same in found)
+    told = {(first, second) for first, second, _ in found}
+    assert len(told & {(position, position + 30) for position in range(30)}) >= 29
+    assert len(told - {(position, position + 30) for position in range(30)}) <= 2
+
+
+def test_a_copy_is_the_same_whatever_its_name_and_a_flat_picture_looks_like_none() -> None:
+    flat = [np.full((40, 40, 3), value, np.uint8) for value in (3, 4)]
+    prints = [Fingerprint.of(image) for image in (drawing(0), drawing(0), *flat, flat[0])]
+    assert list(duplicates.pairs(prints)) == [(0, 1, True), (2, 4, True)]
+
+
+@given(st.lists(st.integers(0, 2**64 - 1), max_size=40), st.randoms())
+def test_every_near_pair_is_found(looks: list[int], random: object) -> None:
+    near = [look ^ sum(1 << bit for bit in getattr(random, "sample")(range(64), NEAR)) for look in looks]  # noqa: B009
+    every = np.array([*looks, *near], np.uint64)
+    expected = {
+        (first, second)
+        for second in range(len(every))
+        for first in range(second)
+        if int(every[first] ^ every[second]).bit_count() <= NEAR
+    }
+    assert duplicates._near(every) == expected
+
+
+def placed(name: str, split: Split, group: str | None, image: np.ndarray) -> Placed:
+    return Placed(name, split, group, Fingerprint.of(image))
+
+
+def test_scenes_and_images_on_two_sides_are_leaks() -> None:
+    one, two = drawing(1), drawing(2)
+    found = leaks.find(
+        [
+            placed("a", "train", "street", drawing(3)),
+            placed("b", "train", "street", drawing(4)),
+            placed("c", "test", "street", drawing(5)),
+            placed("d", "test", "yard", one),
+            placed("e", "val", "field", one),
+            placed("f", "train", None, two),
+            placed("g", "test", None, saved_again(two)),
+            placed("h", "train", "hill", drawing(6)),
+            placed("i", "train", "hill", drawing(6)),  # twice on one side harms nobody
+        ]
+    )
+    assert found == [
+        Leak("group", ("train", "test"), (2, 1), "street"),
+        Leak("same", ("val", "test"), (1, 1), "e and d"),
+        Leak("alike", ("train", "test"), (1, 1), "f and g"),
+    ]
+    assert str(found[0]) == "group street is in train (2 images) and in test (1)"
+    assert str(found[1]) == "e and d: the same image in val and test"
+
+
+def test_camvids_own_lists_leak(real_data: Path, tmp_path: Path) -> None:
+    """Its validation images are a clip of a drive that the training images are of; another drive is in train and test."""
+    said = segmodels("inspect", str(real_data / "camvid"), cwd=tmp_path).stdout
+    assert "group 0016E5 is in train (204 images) and in val (101)" in said
+    assert "group 0001TP is in train (62 images) and in test (62)" in said
+    assert "splits.method: group" in said
