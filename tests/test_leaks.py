@@ -1,7 +1,6 @@
 """What stands on two sides of a split is found: scenes, copies, and copies that were saved again."""
 
 import io
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +12,6 @@ from segmodels import duplicates, leaks, shapes
 from segmodels.duplicates import NEAR, Fingerprint
 from segmodels.leaks import Leak, Placed
 from segmodels.samples import Split
-from tests.test_cli import segmodels
 
 
 def drawing(seed: int) -> np.ndarray:
@@ -85,11 +83,3 @@ def test_scenes_and_images_on_two_sides_are_leaks() -> None:
     ]
     assert str(found[0]) == "group street is in train (2 images) and in test (1)"
     assert str(found[1]) == "e and d: the same image in val and test"
-
-
-def test_camvids_own_lists_leak(real_data: Path, tmp_path: Path) -> None:
-    """Its validation images are a clip of a drive that the training images are of; another drive is in train and test."""
-    said = segmodels("inspect", str(real_data / "camvid"), cwd=tmp_path).stdout
-    assert "group 0016E5 is in train (204 images) and in val (101)" in said
-    assert "group 0001TP is in train (62 images) and in test (62)" in said
-    assert "splits.method: group" in said

@@ -119,3 +119,11 @@ def test_damaged_files_are_refused_or_read_and_nothing_else_happens(write: Calla
         finally:
             path.write_bytes(before[path])
     assert {path for path in tmp_path.rglob("*") if path.is_file()} == set(texts)
+
+
+def test_camvids_own_lists_leak(real_data: Path, tmp_path: Path) -> None:
+    """Its validation images are a clip of a drive that the training images are of; another drive is in train and test."""
+    said = segmodels("inspect", str(real_data / "camvid"), cwd=tmp_path).stdout
+    assert "group 0016E5 is in train (204 images) and in val (101)" in said
+    assert "group 0001TP is in train (62 images) and in test (62)" in said
+    assert "splits.method: group" in said
