@@ -22,7 +22,12 @@ app = typer.Typer(add_completion=False)
 
 
 @app.command()
-def keep(reports: Annotated[Path, typer.Argument(exists=True, file_okay=False)]) -> None:
+def keep(
+    reports: Annotated[Path, typer.Argument(exists=True, file_okay=False)],
+    beside: Annotated[
+        bool, typer.Option(help="Other work ran beside: the time is that of the quickest epoch, for each.")
+    ] = False,
+) -> None:
     """Keep the scores, the settings and the time of every candidate that was trained and scored."""
     for path in sorted(reports.glob("*/scores.json")):
         scores, training = _read(path), _read(path.with_name("training.json"))
@@ -34,7 +39,8 @@ def keep(reports: Annotated[Path, typer.Argument(exists=True, file_okay=False)])
             "pixel_accuracy": scores["pixel_accuracy"],
             "epochs": epochs,
             "best_epoch": training["best_epoch"],
-            "seconds": training["seconds"],
+            "seconds": epochs * min(one["seconds"] for one in training["epochs"]) if beside else training["seconds"],
+            "quickest_epoch": beside,
             "device": training["device"],
             "precision": training["precision"],
             "training": training["params"]["training"],
@@ -60,7 +66,7 @@ def table(records: list[Record]) -> str:
             one["candidate"],
             f"{100 * one['miou']:.1f}",
             *("-" if iou is None else f"{100 * iou:.1f}" for iou in one["iou"].values()),
-            f"{one['seconds'] / 60:.0f} min",
+            f"{'about ' if one.get('quickest_epoch') else ''}{one['seconds'] / 60:.0f} min",
             str(one["best_epoch"]),
         ]
         for one in records
