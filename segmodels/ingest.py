@@ -68,6 +68,6 @@ def ingest(dataset: Dataset, destination: Path, *, quarantine: bool = False, pro
 
 
 def _missing(copy: Path, dataset: Dataset) -> list[str]:
-    """What the copy of the sound samples alone is not told apart from a damaged one by: lists still name the others."""
+    """What a copy of the sound samples alone lacks: its lists still name the others."""
     again = open_dataset(copy, format=dataset.format, task=dataset.task, classes=dataset.classes, tolerant=True)
     return [within(copy, one) for one in again.problems]

@@ -48,9 +48,6 @@ class Pictures:
             if is_picture(path) and not without.intersection(path.relative_to(root).parts[:-1]):
                 self._by_name.setdefault(path.name, []).append(path)
 
-    def __iter__(self) -> Any:
-        return iter(sorted(path for paths in self._by_name.values() for path in paths))
-
     def find(self, called: str, *, beside: Path) -> Path | str:
         """The one that is called so, or what is wrong; of several the nearest to the file that names it, `beside`."""
         if leaves(called):
