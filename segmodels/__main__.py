@@ -266,7 +266,10 @@ def prepare(path: ParamsPath = PARAMS) -> None:
         val=settings.splits.val,
         test=settings.splits.test,
         seed=settings.splits.seed,
+        near_duplicates=settings.splits.near_duplicates,
+        on_leak=settings.splits.on_leak,
         progress=console.progress,
+        notice=console.say,
     )
 
 

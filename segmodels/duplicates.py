@@ -45,7 +45,7 @@ def pairs(fingerprints: Sequence[Fingerprint]) -> Iterator[tuple[int, int, bool]
         same[one.pixels].append(position)
     seen = [position for position, one in enumerate(fingerprints) if one.look is not None]
     looks = np.array([fingerprints[position].look for position in seen], np.uint64)
-    for first, second in _near(looks):
+    for first, second in sorted(_near(looks)):
         low, high = sorted((seen[first], seen[second]))
         if fingerprints[low].pixels != fingerprints[high].pixels:
             yield low, high, False

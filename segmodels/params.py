@@ -72,6 +72,8 @@ class Splits(Section):
     val: Share = 0.15
     test: Share = 0.2
     seed: int = 0
+    near_duplicates: Literal["together", "ignore"] = "together"  # where splits are drawn
+    on_leak: Literal["report", "error"] = "report"
 
 
 class Training(Section):

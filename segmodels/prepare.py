@@ -1,11 +1,16 @@
 """Stage `prepare`: check every pair, split, pack into memory-mapped shards. A second for a hundred small images."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+from functools import partial as partial_of
 from pathlib import Path
+from typing import Literal
 
-from segmodels import atomic, splits, store
+from segmodels import atomic, duplicates, leaks, splits, store
 from segmodels.dataset import Dataset, Progress, check_pairs, silent
+from segmodels.duplicates import Fingerprint
 from segmodels.errors import DatasetError
+from segmodels.leaks import Leak, Placed
 from segmodels.samples import Sample, trained
 
 
@@ -18,23 +23,69 @@ def prepare(
     val: float,
     test: float,
     seed: int,
+    near_duplicates: Literal["together", "ignore"] = "together",
+    on_leak: Literal["report", "error"] = "report",
     progress: Progress[Sample] = silent,
+    notice: Callable[[str], None] = lambda _: None,
 ) -> None:
-    """Write the store of a dataset to `destination`, whole or not at all.
+    """Write the store of a dataset to `destination`, whole or not at all; `leaks.json` in it says what is on two sides of its splits.
+
+    Args:
+        near_duplicates: whether images that look the same stay on one side of splits that are drawn; the same image always does.
+        on_leak: what to do where the splits leak, as lists that are given may.
+        notice: told each leak in a sentence.
 
     Raises:
-        DatasetError: unusable pairs (all are listed), a split without images, or masks with nothing to learn.
+        DatasetError: unusable pairs (all are listed), a split without images, masks with nothing to learn, or leaks that are not to be.
     """
-    groups = splits.groups_of(dataset.samples, group_pattern)
-    split_of = splits.assign(dataset.samples, groups, method=method, val=val, test=test, seed=seed)
+    samples = dataset.samples
+    groups = splits.groups_of(samples, group_pattern)
+    draw = partial_of(splits.assign, samples, groups, method=method, val=val, test=test, seed=seed)
+    draw()  # what is wrong with them is said before any work
+    found: list[Leak] = []
+    fingerprints: dict[str, Fingerprint] = {}
+
+    def place() -> dict[str, store.Place]:
+        names = list(fingerprints)
+        pairs = duplicates.pairs(list(fingerprints.values()))
+        alike = [(names[one], names[other]) for one, other, same in pairs if same or near_duplicates == "together"]
+        places = {name: store.Place(split, groups[name]) for name, split in draw(alike=alike).items()}
+        known = {sample.id for sample in samples if group_pattern is not None or sample.group is not None}
+        found.extend(
+            leaks.find(
+                [
+                    Placed(name, split, group if name in known else None, fingerprints[name])
+                    for name, (split, group) in places.items()
+                ]
+            )
+        )
+        return places
 
     def packed() -> Iterator[store.Packed]:
         for sample, image, labelling in check_pairs(dataset, progress):
-            yield store.Packed(sample.id, split_of[sample.id], groups[sample.id], image, labelling)
+            fingerprints[sample.id] = Fingerprint.of(image)
+            yield store.Packed(sample.id, image, labelling)
 
     with atomic.folder(destination) as partial:
-        store.write(partial, packed(), dataset.classes, dataset.task)
+        store.write(partial, packed(), dataset.classes, dataset.task, place=place)
         _refuse_nothing_to_learn(store.Store(partial))
+        _tell(found, on_leak, notice)
+        atomic.write_json(partial / "leaks.json", [asdict(one) for one in found])
+
+
+LEAKS_TOLD = 12
+
+
+def _tell(found: Sequence[Leak], on_leak: str, notice: Callable[[str], None]) -> None:
+    remedy = "splits.method: group draws splits that keep a scene on one side"
+    if found and on_leak == "error":
+        raise DatasetError(
+            f"the splits leak in {len(found)} places, and splits.on_leak is `error`; {remedy}", [str(one) for one in found]
+        )
+    for one in found[:LEAKS_TOLD]:
+        notice(f"leak: {one}")
+    if found:
+        notice(f"the splits leak in {len(found)} places, scores come out too high; {remedy} (all are in leaks.json)")
 
 
 def _refuse_nothing_to_learn(prepared: store.Store) -> None:

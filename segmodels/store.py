@@ -6,12 +6,12 @@ whose, `dataset.json` names the task, the classes and the statistics. Every imag
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -20,7 +20,7 @@ import pandera.pandas as pa
 from segmodels.atomic import write_json
 from segmodels.errors import DatasetError
 from segmodels.labels import Labels, SetTable
-from segmodels.samples import IGNORE_INDEX, SPLITS, SegmentationClass, Split, Task, UInt8Array, trained
+from segmodels.samples import IGNORE_INDEX, SPLITS, Int64Array, SegmentationClass, Split, Task, UInt8Array, trained
 
 SHARD_BYTES = 256 * 2**20
 
@@ -44,13 +44,18 @@ MANIFEST = pa.DataFrameSchema(
 image's pixels and their labelling."""
 
 
+class Place(NamedTuple):
+    """Where a sample belongs."""
+
+    split: Split
+    group: str
+
+
 @dataclass(frozen=True)
 class Packed:
     """One decoded sample on its way into a store. `image` H x W x 3, `labelling` H x W or C x H x W (see labels.py)."""
 
     id: str
-    split: Split
-    group: str
     image: UInt8Array
     labelling: UInt8Array
 
@@ -61,23 +66,26 @@ def write(
     classes: Sequence[SegmentationClass],
     task: Task = "multiclass",
     *,
+    place: Callable[[], Mapping[str, Place]],
     shard_bytes: int = SHARD_BYTES,
 ) -> None:
-    """Write a store into an empty folder, one sample in memory at a time."""
+    """Write a store into an empty folder, one sample in memory at a time.
+
+    Args:
+        place: where each sample belongs, by its id; asked when all have been seen.
+    """
     num_classes = len(trained(classes))
     rows: list[dict[str, Any]] = []
-    moments, table = _Moments(), SetTable()
+    moments: list[_Moments] = []
+    table = SetTable()
     with _Shards(folder, shard_bytes) as shards:
         for sample in samples:
             mask = table.mask(sample.labelling) if task == "multilabel" else sample.labelling
             shard, image_offset, mask_offset = shards.append(sample.image, mask)
-            if sample.split == "train":
-                moments.add(sample.image)
+            moments.append(_Moments.of(sample.image))
             rows.append(
                 {
                     "id": sample.id,
-                    "split": sample.split,
-                    "group": sample.group,
                     "height": mask.shape[0],
                     "width": mask.shape[1],
                     # not of the mask: which number a combination of classes has, depends on the samples before
@@ -89,6 +97,10 @@ def write(
                     **{f"pixels_{index}": pixels for index, pixels in enumerate(_pixels(sample.labelling, num_classes))},
                 }
             )
+    places = place()
+    rows = [row | places[row["id"]]._asdict() for row in rows]
+    in_training = [one for one, row in zip(moments, rows, strict=True) if row["split"] == "train"]
+    total = sum(in_training, _Moments.of(np.zeros((0, 0, 3), np.uint8)))
     manifest = MANIFEST.validate(pd.DataFrame(rows))
     _check_pixels(manifest, task)
     manifest.to_parquet(folder / "manifest.parquet", index=False)
@@ -100,8 +112,8 @@ def write(
             "task": task,
             "label_sets": table.sets,
             "classes": [one.to_dict() for one in classes],
-            "mean": moments.mean,
-            "std": moments.std,
+            "mean": total.mean,
+            "std": total.std,
             "num_images": {split: int((manifest["split"] == split).sum()) for split in SPLITS},
             "sha256": digest,
         },
@@ -224,19 +236,22 @@ class _Shards:
         self.masks = self.files.enter_context((self.folder / f"masks-{self.number:05d}.bin").open("wb"))
 
 
+@dataclass(frozen=True)
 class _Moments:
     """Mean and standard deviation of the channels, from integer sums: exact, in any order."""
 
-    def __init__(self) -> None:
-        self.count, self.total, self.squares = 0, np.zeros(3, np.int64), np.zeros(3, np.int64)
+    count: int
+    total: Int64Array
+    squares: Int64Array
 
-    def add(self, image_HWC: UInt8Array) -> None:
+    @classmethod
+    def of(cls, image_HWC: UInt8Array) -> "_Moments":
         values = np.arange(256, dtype=np.int64)
-        for channel in range(3):
-            histogram = np.bincount(image_HWC[..., channel].reshape(-1), minlength=256)
-            self.total[channel] += histogram @ values
-            self.squares[channel] += histogram @ values**2
-        self.count += image_HWC.shape[0] * image_HWC.shape[1]
+        histograms = np.array([np.bincount(image_HWC[..., channel].reshape(-1), minlength=256) for channel in range(3)])
+        return cls(image_HWC.shape[0] * image_HWC.shape[1], histograms @ values, histograms @ values**2)
+
+    def __add__(self, other: "_Moments") -> "_Moments":
+        return _Moments(self.count + other.count, self.total + other.total, self.squares + other.squares)
 
     @property
     def mean(self) -> list[float]:

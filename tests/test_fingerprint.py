@@ -7,7 +7,7 @@ import pytest
 
 from segmodels import fingerprint, store
 from segmodels.samples import SegmentationClass, Task
-from segmodels.store import Packed, Store
+from segmodels.store import Packed, Place, Store
 
 CLASSES = [SegmentationClass(name, index, (index, 0, 0)) for index, name in enumerate("abc")]
 
@@ -18,8 +18,9 @@ def stored(folder: Path, labellings: list[np.ndarray], task: Task = "multiclass"
     samples = []
     for number, labelling in enumerate(labellings):
         image = np.zeros((*labelling.shape[-2:], 3), np.uint8)
-        samples.append(Packed(f"s{number}", "train", f"s{number}", image, labelling))
-    store.write(folder, samples, CLASSES[:classes], task)
+        samples.append(Packed(f"s{number}", image, labelling))
+    places = {one.id: Place("train", one.id) for one in samples}
+    store.write(folder, samples, CLASSES[:classes], task, place=lambda: places)
     return Store(folder)
 
 

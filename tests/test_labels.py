@@ -10,7 +10,7 @@ from segmodels import images, metrics, store
 from segmodels.errors import DatasetError
 from segmodels.labels import Labels, SetTable, decide, num_logits
 from segmodels.samples import IGNORE_INDEX, SegmentationClass
-from segmodels.store import Packed, Store
+from segmodels.store import Packed, Place, Store
 
 VOID = IGNORE_INDEX
 OVERLAPPING = np.array([[[1, 1, 0, VOID]], [[0, 1, 0, VOID]], [[0, 0, 0, VOID]]], np.uint8)
@@ -69,11 +69,12 @@ def test_counts_of_exclusive_classes_are_the_confusions_sums() -> None:
 
 def test_a_store_keeps_overlapping_classes(tmp_path: Path) -> None:
     image = np.zeros((1, 4, 3), np.uint8)
-    samples = [Packed("x", "train", "x", image, OVERLAPPING), Packed("y", "test", "y", image, OVERLAPPING[..., ::-1].copy())]
+    samples = [Packed("x", image, OVERLAPPING), Packed("y", image, OVERLAPPING[..., ::-1].copy())]
+    places = {"x": Place("train", "x"), "y": Place("test", "y")}
     digests = []
     for name, order in (("one", samples), ("two", samples[::-1])):
         (tmp_path / name).mkdir()
-        store.write(tmp_path / name, order, CLASSES, "multilabel")
+        store.write(tmp_path / name, order, CLASSES, "multilabel", place=lambda: places)
         found = Store(tmp_path / name)
         for row, sample in enumerate(order):
             assert found.labelling(row).tolist() == sample.labelling.tolist()
@@ -85,11 +86,11 @@ def test_a_store_keeps_overlapping_classes(tmp_path: Path) -> None:
 
 
 def test_the_same_pixels_of_another_task_are_another_dataset(tmp_path: Path) -> None:
-    sample = Packed("x", "train", "x", np.zeros((1, 2, 3), np.uint8), np.array([[0, 1]], np.uint8))
+    sample = Packed("x", np.zeros((1, 2, 3), np.uint8), np.array([[0, 1]], np.uint8))
     found = {}
     for task in ("multiclass", "binary"):
         (tmp_path / task).mkdir()
-        store.write(tmp_path / task, [sample], CLASSES[:2], task)
+        store.write(tmp_path / task, [sample], CLASSES[:2], task, place=lambda: {"x": Place("train", "x")})
         found[task] = Store(tmp_path / task).sha256
     assert found["multiclass"] != found["binary"]
 

@@ -1,6 +1,8 @@
 """What stands on two sides of a split is found: scenes, copies, and copies that were saved again."""
 
 import io
+import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,10 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from segmodels import duplicates, leaks, shapes
+from segmodels import duplicates, images, leaks, shapes
+from segmodels.atomic import write_json
+from segmodels.dataset import open_dataset
 from segmodels.duplicates import NEAR, Fingerprint
+from segmodels.errors import DatasetError
 from segmodels.leaks import Leak, Placed
+from segmodels.prepare import prepare
 from segmodels.samples import Split
+from segmodels.store import Store
 
 
 def drawing(seed: int) -> np.ndarray:
@@ -29,8 +36,8 @@ def saved_again(image: np.ndarray, *, quality: int = 60, brighter: float = 1.0, 
 
 @pytest.mark.parametrize("how", [{"quality": 30}, {"brighter": 1.1}, {"half": True}])
 def test_pictures_that_were_saved_again_are_found_and_others_are_not(how: dict[str, float]) -> None:
-    images = [drawing(seed) for seed in range(30)]
-    prints = [Fingerprint.of(image) for image in [*images, *(saved_again(image, **how) for image in images)]]  # type: ignore[arg-type]
+    drawings = [drawing(seed) for seed in range(30)]
+    prints = [Fingerprint.of(image) for image in [*drawings, *(saved_again(image, **how) for image in drawings)]]  # type: ignore[arg-type]
     found = list(duplicates.pairs(prints))
     assert not any(same for _, _, same in found)
     told = {(first, second) for first, second, _ in found}
@@ -83,3 +90,45 @@ def test_scenes_and_images_on_two_sides_are_leaks() -> None:
     ]
     assert str(found[0]) == "group street is in train (2 images) and in test (1)"
     assert str(found[1]) == "e and d: the same image in val and test"
+
+
+def drawn_again(root: Path) -> Path:
+    """Twenty drawings of scenes of their own, and each once more: as it is, or saved again."""
+    (root / "images").mkdir(parents=True)
+    (root / "masks").mkdir()
+    for seed in range(20):
+        made = shapes.draw(size_px=(96, 128), seed=seed)
+        again = made.image if seed % 2 else saved_again(made.image)
+        for name, image in ((f"first_{seed}", made.image), (f"second_{seed}", again)):
+            Image.fromarray(image).save(root / "images" / f"{name}.png")
+            images.write_mask(root / "masks" / f"{name}.png", made.mask, shapes.CLASSES)
+    write_json(root / "classes.json", {"classes": [{"id": one.value, "name": one.name} for one in shapes.CLASSES]})
+    return root
+
+
+def test_copies_stay_on_one_side_where_splits_are_drawn(tmp_path: Path) -> None:
+    dataset = open_dataset(drawn_again(tmp_path / "data"))
+    told: list[str] = []
+    prepare(dataset, tmp_path / "store", method="group", group_pattern=None, val=0.2, test=0.3, seed=0, notice=told.append)
+    split_of = Store(tmp_path / "store").manifest.set_index("id")["split"]
+    assert all(split_of[f"first_{seed}"] == split_of[f"second_{seed}"] for seed in range(20))
+    assert (told, json.loads((tmp_path / "store" / "leaks.json").read_text())) == ([], [])
+
+
+def test_copies_on_two_sides_of_given_lists_are_told_or_refused(tmp_path: Path) -> None:
+    root = drawn_again(tmp_path / "data")
+    rows = [f"{order}_{seed},{split}" for order, split in (("first", "train"), ("second", "test")) for seed in range(20)]
+    rows[0] = "first_0,val"
+    (root / "samples.csv").write_text("\n".join(["id,split", *rows]))
+    told: list[str] = []
+    prepared = {"method": "given", "group_pattern": None, "val": 0.2, "test": 0.3, "seed": 0}
+    prepare(open_dataset(root), tmp_path / "store", **prepared, notice=told.append)  # type: ignore[arg-type]
+    assert "leak: first_1 and second_1: the same image in train and test" in told
+    assert sum("images that look the same" in one for one in told) == 2  # ten are the same; twelve are told
+    assert told[-1].startswith("the splits leak in 20 places, scores come out too high; splits.method: group draws")
+    kept = json.loads((tmp_path / "store" / "leaks.json").read_text())
+    assert {"kind": "alike", "splits": ["train", "test"], "num_images": [1, 1], "what": "first_2 and second_2"} in kept
+    assert len(kept) == 20
+    with pytest.raises(DatasetError, match=r"the splits leak in 20 places, and splits.on_leak is `error`"):
+        prepare(open_dataset(root), tmp_path / "refused", **prepared, on_leak="error")  # type: ignore[arg-type]
+    assert not (tmp_path / "refused").exists()

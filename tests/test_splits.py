@@ -1,10 +1,11 @@
 """Splits: no group is on two sides, and a dataset that grows moves nobody."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import hypothesis.strategies as st
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 
 from segmodels import splits
 from segmodels.annotations import MaskFile
@@ -16,9 +17,11 @@ def sample(name: str, *, split: Split | None = None, group: str | None = None) -
     return Sample(name, Path(name), MaskFile(Path(name)), split=split, group=group)
 
 
-def assigned(samples: list[Sample], *, method: str = "auto", seed: int = 0) -> dict[str, Split]:
+def assigned(
+    samples: list[Sample], *, method: str = "auto", seed: int = 0, alike: Iterable[tuple[str, str]] = ()
+) -> dict[str, Split]:
     groups = splits.groups_of(samples, None)
-    return splits.assign(samples, groups, method=method, val=0.2, test=0.3, seed=seed)
+    return splits.assign(samples, groups, method=method, val=0.2, test=0.3, seed=seed, alike=alike)
 
 
 MANY = [sample(f"i{n}", group=f"g{n % 40}") for n in range(200)]
@@ -36,6 +39,45 @@ def test_growth_moves_nobody_and_groups_stay_together(new: list[tuple[str, int]]
     for one in grown:
         sides.setdefault(str(one.group), set()).add(after[one.id])
     assert all(len(found) == 1 for found in sides.values())
+
+
+links = st.lists(st.tuples(st.integers(0, 59), st.integers(0, 59)), max_size=25)
+
+
+@settings(max_examples=1000)
+@given(links, links, st.integers(20, 60), st.integers(0, 5))
+def test_what_is_alike_stays_together_and_nothing_leaves_the_test_set(
+    known: list[tuple[int, int]], found_later: list[tuple[int, int]], count: int, seed: int
+) -> None:
+    """Whatever is found to be alike as a dataset grows from 20 groups."""
+    few, many = ([sample(f"i{n}") for n in range(size)] for size in (20, count))
+    early = [(f"i{a}", f"i{b}") for a, b in known if max(a, b) < 20]
+    late = early + [(f"i{a}", f"i{b}") for a, b in found_later if max(a, b) < count]
+    try:
+        before, after = assigned(few, seed=seed, alike=early), assigned(many, seed=seed, alike=late)
+    except DatasetError:  # a split would have no images
+        return
+    assert all(after[one] == after[other] for one, other in late)
+    assert {name for name, split in before.items() if split == "test"} <= {
+        name for name, split in after.items() if split == "test"
+    }
+
+
+def test_what_is_alike_goes_where_one_of_it_is_tested() -> None:
+    alone = assigned(MANY)
+    train, val, test = (next(one.id for one in MANY if alone[one.id] == split) for split in ("train", "val", "test"))
+    assert assigned(MANY, alike=[(train, val)])[train] == "val"
+    both = assigned(MANY, alike=[(train, val), (val, test)])
+    assert (both[train], both[val], both[test]) == ("test", "test", "test")
+    # the rest of their groups comes along, all else stays
+    moved = {one.id for one in MANY if both[one.id] != alone[one.id]}
+    assert {one.group for one in MANY if one.id in moved} == {one.group for one in MANY if one.id in (train, val)}
+
+
+def test_images_that_all_look_alike_say_so() -> None:
+    few = [sample(f"i{n}") for n in range(30)]
+    with pytest.raises(DatasetError, match="30 of 30 groups look alike and stay together; set splits.near_duplicates: ignore"):
+        assigned(few, alike=[("i0", f"i{n}") for n in range(1, 30)])
 
 
 def test_the_shares_are_of_the_groups() -> None:

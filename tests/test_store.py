@@ -9,8 +9,8 @@ import pytest
 
 from segmodels import store
 from segmodels.errors import DatasetError
-from segmodels.samples import SegmentationClass, Split
-from segmodels.store import Packed, Store
+from segmodels.samples import SPLITS, SegmentationClass
+from segmodels.store import Packed, Place, Store
 
 CLASSES = [SegmentationClass("a", 0, (1, 2, 3)), SegmentationClass("b", 4, (4, 5, 6)), SegmentationClass("v", 9, (0, 0, 0), True)]
 
@@ -18,20 +18,24 @@ CLASSES = [SegmentationClass("a", 0, (1, 2, 3)), SegmentationClass("b", 4, (4, 5
 def packed(count: int = 6, *, changed: int | None = None) -> list[Packed]:
     rng = np.random.default_rng(5)
     samples = []
-    splits: list[Split] = ["train", "val", "test"]
     for n in range(count):
         height, width = 5 + n, 7 + n
         image = rng.integers(0, 256, (height, width, 3), np.uint8)
         mask = rng.choice(np.array([0, 1, 255], np.uint8), (height, width))
         if n == changed:
             mask[0, 0] = 1 - min(mask[0, 0], 1)
-        samples.append(Packed(f"s{n}", splits[n % 3], f"g{n}", image, mask))
+        samples.append(Packed(f"s{n}", image, mask))
     return samples
+
+
+def places(samples: list[Packed]) -> dict[str, Place]:
+    """The samples in turn to train, val and test, each a group of its own."""
+    return {one.id: Place(SPLITS[position % 3], f"g{position}") for position, one in enumerate(samples)}
 
 
 def written(folder: Path, samples: list[Packed], *, shard_bytes: int = store.SHARD_BYTES) -> Store:
     folder.mkdir()
-    store.write(folder, samples, CLASSES, shard_bytes=shard_bytes)
+    store.write(folder, samples, CLASSES, place=lambda: places(samples), shard_bytes=shard_bytes)
     return Store(folder)
 
 
@@ -49,7 +53,7 @@ def test_pixels_come_back_over_many_shards(tmp_path: Path) -> None:
 
 def test_the_manifest_counts_pixels(tmp_path: Path) -> None:
     mask = np.array([[0, 0, 1], [255, 255, 255]], np.uint8)
-    found = written(tmp_path / "s", [Packed("x", "train", "g", np.zeros((2, 3, 3), np.uint8), mask)])
+    found = written(tmp_path / "s", [Packed("x", np.zeros((2, 3, 3), np.uint8), mask)])
     row = found.manifest.iloc[0]
     assert (row["pixels_0"], row["pixels_1"], row["pixels_void"], row["height"], row["width"]) == (2, 1, 3, 2, 3)
 
@@ -57,7 +61,7 @@ def test_the_manifest_counts_pixels(tmp_path: Path) -> None:
 def test_mean_and_deviation_are_of_the_training_images(tmp_path: Path) -> None:
     samples = packed()
     found = written(tmp_path / "s", samples)
-    pixels = np.concatenate([one.image.reshape(-1, 3) for one in samples if one.split == "train"]).astype(float)
+    pixels = np.concatenate([one.image.reshape(-1, 3) for one in samples[::3]]).astype(float)
     np.testing.assert_allclose(found.mean, pixels.mean(axis=0), rtol=1e-9)
     np.testing.assert_allclose(found.std, pixels.std(axis=0), rtol=1e-9)
 

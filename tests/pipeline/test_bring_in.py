@@ -12,6 +12,8 @@ from PIL import Image
 
 from segmodels.dataset import check_pairs, open_dataset
 from segmodels.errors import DatasetError
+from segmodels.prepare import prepare
+from segmodels.store import Store
 from tests.test_cli import segmodels
 from tests.test_every_format import HEIGHT, SCENES, WIDTH, WRITERS, camvid, coco, folder, labels, voc, written
 
@@ -127,3 +129,14 @@ def test_camvids_own_lists_leak(real_data: Path, tmp_path: Path) -> None:
     assert "group 0016E5 is in train (204 images) and in val (101)" in said
     assert "group 0001TP is in train (62 images) and in test (62)" in said
     assert "splits.method: group" in said
+
+
+def test_our_own_splits_of_camvid_do_not(real_data: Path, tmp_path: Path) -> None:
+    dataset = open_dataset(real_data / "camvid")
+    told: list[str] = []
+    drawn = {"method": "group", "group_pattern": None, "val": 0.3, "test": 0.3, "seed": 1}
+    prepare(dataset, tmp_path / "store", **drawn, notice=told.append)  # type: ignore[arg-type]
+    manifest = Store(tmp_path / "store").manifest
+    assert manifest.groupby("group")["split"].nunique().eq(1).all()
+    assert set(manifest["split"]) == {"train", "val", "test"}
+    assert (told, json.loads((tmp_path / "store" / "leaks.json").read_text())) == ([], [])
