@@ -287,6 +287,7 @@ def augment(name: Annotated[str, typer.Argument(help="A key of `augmentations:`.
         options=recipe.options,
         size_px=None if settings.training.size_px == "auto" else settings.training.size_px,
         seed=settings.training.seed,
+        notice=lambda text: console.say(f"{name}: {text}"),
     )
 
 

@@ -1,5 +1,8 @@
 """Stage `augment`: compile one augmentation recipe against the data: check it on real samples, save it replayable, preview it."""
 
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +14,32 @@ from segmodels.errors import DatasetError
 from segmodels.images import colored, overlay
 from segmodels.pictures import sheet
 from segmodels.recipes import Recipe, draw_seed
-from segmodels.samples import IGNORE_INDEX, UInt8Array
+from segmodels.samples import IGNORE_INDEX, UInt8Array, trained
 from segmodels.store import Store
 
 NUM_CHECKED = 32
 NUM_PREVIEWED = 6
 DRAWS_PREVIEWED = 4
+NUM_DRAWN = 200
+LESS = 0.7
+"""A class of which less than this share of its pixels is left is told."""
 
 
 def augment(
-    prepared: Path, destination: Path, *, recipe: str, options: dict[str, Any], size_px: tuple[int, int] | None, seed: int
+    prepared: Path,
+    destination: Path,
+    *,
+    recipe: str,
+    options: dict[str, Any],
+    size_px: tuple[int, int] | None,
+    seed: int,
+    notice: Callable[[str], None] = lambda _: None,
 ) -> None:
-    """Write `recipe.json` and `preview.png` to `destination`, whole or not at all. Without `size_px` the images decide on it.
+    """Write `recipe.json`, `preview.png` and `shares.json` to `destination`, whole or not at all.
+
+    Args:
+        size_px: without it the images decide.
+        notice: told how fast it draws, which classes it shows less of, and how much it makes void.
 
     Raises:
         ParamsError: no such recipe, or it refuses its options.
@@ -37,6 +54,62 @@ def augment(
     with atomic.folder(destination) as partial:
         compiled.save(partial / "recipe.json")
         preview(store, compiled, partial / "preview.png", seed=seed)
+        found = shares(store, compiled, seed=seed)
+        atomic.write_json(partial / "shares.json", asdict(found))
+    began = time.perf_counter()
+    for row in rows:
+        compiled(store.image(row), store.mask(row), seed=draw_seed(seed, 0, row))
+    notice(f"draws {len(rows) / (time.perf_counter() - began):.0f} images a second on one core; {found}")
+
+
+@dataclass(frozen=True)
+class Shares:
+    """How much of the training images is of each class, and how much of what is drawn from them.
+
+    Attributes:
+        before, after: by class, of the pixels whose class is known; None where none is.
+        void_before, void_after: of all pixels; None where classes overlap.
+    """
+
+    before: dict[str, float | None]
+    after: dict[str, float | None]
+    void_before: float | None
+    void_after: float | None
+    num_drawn: int
+
+    def __str__(self) -> str:
+        lost = {
+            name: (before, after)
+            for name, before in self.before.items()
+            if before and (after := self.after[name]) is not None and after < LESS * before
+        }
+        told = [f"{name} {before:.2%} -> {after:.2%}" for name, (before, after) in lost.items()]
+        of_classes = f"shows less of {', '.join(told)}" if told else "keeps the shares of the classes"
+        if self.void_after is None or self.void_before is None:
+            return of_classes
+        return f"{of_classes}; void {self.void_before:.1%} -> {self.void_after:.1%}"
+
+
+def shares(store: Store, recipe: Recipe, *, seed: int) -> Shares:
+    """Over at most NUM_DRAWN images, each drawn once."""
+    rows = spread(store.rows("train"), NUM_DRAWN)
+    names = [one.name for one in trained(store.classes)]
+    counted = []
+    for drawn in (False, True):
+        pixels, known, total = np.zeros(len(names), np.int64), 0, 0
+        for row in rows:
+            mask = store.mask(row)
+            if drawn:
+                mask = recipe(store.image(row), mask, seed=draw_seed(seed, 0, row))[1]
+            labelling = store.labels.of_array(mask)
+            planes = labelling if store.labels.overlap else [labelling == index for index in range(len(names))]
+            pixels += [int((plane == 1).sum()) for plane in planes]
+            known += int((mask != IGNORE_INDEX).sum())
+            total += mask.size
+        share = {name: float(count / known) if known else None for name, count in zip(names, pixels, strict=True)}
+        counted.append((share, None if store.labels.overlap else 1 - known / total))
+    (before, void_before), (after, void_after) = counted
+    return Shares(before, after, void_before, void_after, len(rows))
 
 
 def check(recipe: Recipe, image: UInt8Array, mask: UInt8Array, *, name: str, seed: int) -> None:

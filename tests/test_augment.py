@@ -1,5 +1,6 @@
 """Recipes: image and mask move together, the same seed draws the same, and a recipe that breaks labels is refused."""
 
+import json
 from pathlib import Path
 
 import albumentations as A
@@ -11,8 +12,8 @@ from PIL import Image
 from segmodels import augment
 from segmodels.errors import DatasetError
 from segmodels.recipes import Recipe, draw_seed
-from segmodels.samples import UInt8Array
-from segmodels.store import Store
+from segmodels.samples import SegmentationClass, UInt8Array
+from segmodels.store import Packed, Place, Store, write
 
 SIZE = (32, 48)
 MASK: UInt8Array = np.kron(np.array([[0, 1, 2], [2, 0, 1]]), np.ones((31, 29), int)).astype(np.uint8)
@@ -22,7 +23,8 @@ NEAREST = cv2.INTER_NEAREST
 
 
 def test_the_stage_leaves_a_recipe_that_replays_and_a_preview(prepared: Path, store: Store, tmp_path: Path) -> None:
-    augment.augment(prepared, tmp_path / "out", recipe="light", options={"flip": 1.0}, size_px=SIZE, seed=4)
+    told: list[str] = []
+    augment.augment(prepared, tmp_path / "out", recipe="light", options={"flip": 1.0}, size_px=SIZE, seed=4, notice=told.append)
     first, again = Recipe.load(tmp_path / "out" / "recipe.json"), Recipe.load(tmp_path / "out" / "recipe.json")
     row = store.rows("train")[0]
     for seed in range(5):
@@ -31,8 +33,27 @@ def test_the_stage_leaves_a_recipe_that_replays_and_a_preview(prepared: Path, st
         assert image.shape == (*SIZE, 3)
         assert (image == image_again).all()
         assert (mask == mask_again).all()
+    assert "shows less of" in told[0] or "keeps the shares" in told[0]
+    assert set(json.loads((tmp_path / "out" / "shares.json").read_text())["after"]) == {one.name for one in store.classes}
     with Image.open(tmp_path / "out" / "preview.png") as preview:
         assert preview.width > 300
+
+
+def test_it_says_what_it_does_to_the_classes(tmp_path: Path) -> None:
+    """Half of each image is of class b, in its upper part: the recipe cuts out the lower three quarters."""
+    masks = np.zeros((40, 32), np.uint8)
+    masks[:20] = 1
+    folder = tmp_path / "store"
+    folder.mkdir()
+    samples = [Packed(f"s{n}", np.full((40, 32, 3), 9 * n, np.uint8), masks) for n in range(4)]
+    places = {one.id: Place("train", one.id) for one in samples}
+    write(folder, samples, [SegmentationClass("a", 0, (0, 0, 0)), SegmentationClass("b", 1, (1, 1, 1))], place=lambda: places)
+    lower = Recipe([A.Crop(x_min=0, y_min=10, x_max=32, y_max=40)], (30, 32))
+    found = augment.shares(Store(folder), lower, seed=0)
+    # 20 of 40 rows are of b before, 10 of 30 after: two thirds of their share
+    assert (found.before, found.num_drawn) == ({"a": 0.5, "b": 0.5}, 4)
+    assert found.after == pytest.approx({"a": 2 / 3, "b": 1 / 3})
+    assert str(found) == "shows less of b 50.00% -> 33.33%; void 0.0% -> 0.0%"
 
 
 def test_a_draw_does_not_depend_on_the_draws_before() -> None:
