@@ -20,7 +20,7 @@ from flows.pipeline import Stage, StageError
 from segmodels import bundle, checkpoints, console, device, locks, params, preflight, tracking
 from segmodels.errors import BundleError
 from segmodels.params import Params
-from segmodels.project import AUGMENTED, BUNDLES, LOCKS, PARAMS, PREPARED, RAW, REPORTS
+from segmodels.project import AUGMENTED, BUNDLES, FACTS, LOCKS, PARAMS, PREPARED, RAW, REPORTS
 
 
 class RetrainError(Exception):
@@ -203,7 +203,8 @@ def show(outcome: str) -> None:
         ("make data SOURCE=<folder> && make retrain", "your own dataset"),
     ):
         console.say(f"  {command:<60} {purpose}")
-    console.say(f"  pictures: {REPORTS / 'leaderboard.png'}, {REPORTS / best / 'worst.png'}, {AUGMENTED}/*/preview.png")
+    shown = (REPORTS / "leaderboard.png", REPORTS / best / "worst.png", FACTS / "census.png", AUGMENTED / "*" / "preview.png")
+    console.say(f"  pictures: {', '.join(map(str, shown))}")
 
 
 def _listed(failures: dict[str, str | None]) -> str:

@@ -16,6 +16,7 @@ from segmodels.project import (
     CHECKPOINTS,
     DECISIONS,
     EVALUATED,
+    FACTS,
     LOCKS,
     PARAMS,
     PREPARED,
@@ -261,6 +262,7 @@ def prepare(path: ParamsPath = PARAMS) -> None:
     run(
         open_dataset(RAW, format=settings.dataset.format, task=settings.dataset.task, classes=settings.listed_classes()),
         PREPARED,
+        facts=FACTS,
         method=settings.splits.method,
         group_pattern=settings.splits.group,
         val=settings.splits.val,

@@ -12,6 +12,8 @@ from segmodels.samples import SegmentationClass, UInt8Array, trained
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from segmodels.census import Census
+
 CELL_INCHES = 1.7
 
 
@@ -77,6 +79,51 @@ def leaderboard(path: Path, candidates: Sequence[dict[str, Any]], class_names: S
     right.set(xticks=range(len(class_names)), title="IoU by class")
     right.set_xticklabels([_short(name) for name in class_names], rotation=35, ha="right", fontsize=8)
     right.tick_params(left=False)
+    _save(figure, path)
+
+
+def census(path: Path, counted: "Census") -> None:
+    """A dataset's classes by split, in pixels and in images, and the sizes of its images.
+
+    Shares of pixels are on a logarithmic axis: what is rare is what matters.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import PercentFormatter
+
+    names = [_short(one.name) for one in counted.classes]
+    splits = [split for split, number in counted.num_images.items() if number]
+    figure = Figure(figsize=(11, 2.4 + 0.28 * len(names)), layout="constrained")
+    pixels, images, sizes = figure.subplots(1, 3, width_ratios=[4, 4, 3])
+    y, height = np.arange(len(names)), 0.8 / len(splits)
+    colors = {"train": "#0072b2", "val": "#e69f00", "test": "#009e73"}
+    for position, split in enumerate(splits):
+        offset = y + (position - (len(splits) - 1) / 2) * height
+        shares = [one.share[split] or 0 for one in counted.classes]
+        pixels.barh(offset, shares, height, color=colors[split], label=f"{split}: {counted.num_images[split]} images")
+        seen = [one.num_images[split] / counted.num_images[split] for one in counted.classes]
+        images.barh(offset, seen, height, color=colors[split])
+    present = [share for one in counted.classes for share in one.share.values() if share]
+    pixels.set(xscale="log", xlim=(min(present, default=0.01) / 2, 1), xlabel="share of the pixels whose class is known")
+    images.set(xlim=(0, 1), xlabel="share of the images that show it")
+    pixels.xaxis.set_major_formatter(lambda share, _: f"{100 * share:g}%")
+    images.xaxis.set_major_formatter(PercentFormatter(1))
+    for axis in (pixels, images):
+        axis.set(yticks=y, yticklabels=names if axis is pixels else [])
+        axis.invert_yaxis()
+        axis.spines[["top", "right"]].set_visible(False)
+    heights, widths, numbers = (np.array(column) for column in zip(*counted.sizes, strict=True))
+    sizes.scatter(widths, heights, s=20 + 180 * numbers / numbers.max(), color="#0072b2", alpha=0.6)
+    sizes.set(xlabel="width in pixels", ylabel="height", xlim=(0, 1.15 * widths.max()), ylim=(0, 1.15 * heights.max()))
+    sizes.set_title(f"{len(counted.sizes)} size{'s' if len(counted.sizes) > 1 else ''}, {numbers.sum()} images", fontsize=9)
+    sizes.spines[["top", "right"]].set_visible(False)
+    told = [counted.task]
+    if counted.void is not None and counted.void["train"]:
+        told.append(f"{counted.void['train']:.1%} of the training pixels are void")
+    empty = sum((counted.empty or {}).values())
+    if empty:
+        told.append(f"{empty} images show nothing but background")
+    figure.suptitle(", ".join(told), fontsize=9)
+    figure.legend(loc="outside lower left", ncols=3, fontsize=8, frameon=False)
     _save(figure, path)
 
 

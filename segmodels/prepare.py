@@ -6,7 +6,7 @@ from functools import partial as partial_of
 from pathlib import Path
 from typing import Literal
 
-from segmodels import atomic, duplicates, leaks, splits, store
+from segmodels import atomic, census, duplicates, leaks, pictures, splits, store
 from segmodels.dataset import Dataset, Progress, check_pairs, silent
 from segmodels.duplicates import Fingerprint
 from segmodels.errors import DatasetError
@@ -18,6 +18,7 @@ def prepare(
     dataset: Dataset,
     destination: Path,
     *,
+    facts: Path | None = None,
     method: str,
     group_pattern: str | None,
     val: float,
@@ -31,6 +32,7 @@ def prepare(
     """Write the store of a dataset to `destination`, whole or not at all; `leaks.json` in it says what is on two sides of its splits.
 
     Args:
+        facts: the folder of `census.json` and `census.png`, what the dataset holds, for people.
         near_duplicates: whether images that look the same stay on one side of splits that are drawn; the same image always does.
         on_leak: what to do where the splits leak, as lists that are given may.
         notice: told each leak in a sentence.
@@ -71,6 +73,11 @@ def prepare(
         _refuse_nothing_to_learn(store.Store(partial))
         _tell(found, on_leak, notice)
         atomic.write_json(partial / "leaks.json", [asdict(one) for one in found])
+    if facts is not None:
+        counted = census.count(store.Store(destination))
+        with atomic.folder(facts) as partial:
+            atomic.write_json(partial / "census.json", counted.to_dict())
+            pictures.census(partial / "census.png", counted)
 
 
 LEAKS_TOLD = 12

@@ -5,6 +5,7 @@ from pathlib import Path
 PARAMS = Path("params.yaml")
 RAW = Path("data/raw")  # the dataset as it was brought in
 PREPARED = Path("data/prepared")
+FACTS = Path("data/facts")  # what the dataset holds, for people: nothing is trained from it
 AUGMENTED = Path("data/augmented")
 BUNDLES = Path("bundles")
 EVALUATED = Path("data/evaluated")

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from segmodels import fingerprint, store
+from segmodels import class_balance, fingerprint, store
 from segmodels.samples import SegmentationClass, Task
 from segmodels.store import Packed, Place, Store
 
@@ -56,7 +56,7 @@ def test_class_weights_are_median_frequency_over_its_own(tmp_path: Path) -> None
     first = np.array([[0, 0, 0, 0, 0, 0, 1, 1]], np.uint8)
     second = np.array([[0, 0, 0, 0, 0, 0, 0, 255]], np.uint8)
     # a: 13 of 15 known pixels; b: 2 of the 8 of its only image; c: nowhere. The median of 0.8667 and 0.25 is 0.5583
-    found = fingerprint.class_weights(stored(tmp_path / "s", [first, second]))
+    found = class_balance.class_weights(stored(tmp_path / "s", [first, second]))
     assert found == pytest.approx([0.5583 / 0.8667, 0.5583 / 0.25, 1.0], rel=1e-3)
 
 
@@ -64,7 +64,7 @@ def test_a_very_rare_class_counts_no_more_than_ten_times(tmp_path: Path) -> None
     mask = np.zeros((1, 1000), np.uint8)
     mask[0, 0] = 1
     # median 0.5 over 0.001 is 500
-    assert fingerprint.class_weights(stored(tmp_path / "s", [mask], classes=2)) == [pytest.approx(0.5005, rel=1e-3), 10.0]
+    assert class_balance.class_weights(stored(tmp_path / "s", [mask], classes=2)) == [pytest.approx(0.5005, rel=1e-3), 10.0]
 
 
 def test_of_yes_and_no_the_weight_is_how_many_say_no(tmp_path: Path) -> None:
@@ -77,7 +77,7 @@ def test_of_yes_and_no_the_weight_is_how_many_say_no(tmp_path: Path) -> None:
 def test_of_overlapping_classes_each_is_weighed_by_itself(tmp_path: Path) -> None:
     labelling = np.array([[[1, 1, 1, 0]], [[1, 0, 0, 0]], [[0, 0, 0, 0]]], np.uint8)
     # a: 1 no against 3 yes; b: 3 against 1; c is nowhere
-    assert fingerprint.class_weights(stored(tmp_path / "s", [labelling], "multilabel")) == [
+    assert class_balance.class_weights(stored(tmp_path / "s", [labelling], "multilabel")) == [
         pytest.approx(1 / 3, rel=1e-3),
         3.0,
         1.0,
@@ -87,7 +87,7 @@ def test_of_overlapping_classes_each_is_weighed_by_itself(tmp_path: Path) -> Non
 def test_what_is_unknown_of_a_class_says_no_to_none(tmp_path: Path) -> None:
     labelling = np.array([[[1, 0, 0, 255, 255, 255]], [[0, 1, 0, 0, 0, 0]], [[255] * 6]], np.uint8)
     # a: 2 no against 1 yes, 3 unknown; b: 5 against 1
-    assert fingerprint.class_weights(stored(tmp_path / "s", [labelling], "multilabel")) == [2.0, 5.0, 1.0]
+    assert class_balance.class_weights(stored(tmp_path / "s", [labelling], "multilabel")) == [2.0, 5.0, 1.0]
 
 
 def test_a_pretrained_encoder_gets_images_as_it_knows_them(store: Store) -> None:

@@ -56,5 +56,8 @@ def test_a_dataset_is_drawn_whole_or_not_at_all(tmp_path: Path) -> None:
 def test_a_dataset_is_prepared_whole_or_not_at_all(drawn: Path, params_file: Path, tmp_path: Path, size: str, code: int) -> None:
     disk = tmp_path / "data"
     done = run_on_small_disk("prepare", cwd=tmp_path, disk=disk, size=size, code=code, raw=drawn)
-    whole = {"images-00000.bin", "masks-00000.bin", "manifest.parquet", "dataset.json", "leaks.json"}
+    whole = {"images-00000.bin", "masks-00000.bin", "manifest.parquet", "dataset.json", "leaks.json"} | {
+        "census.json",
+        "census.png",
+    }
     assert left(done, disk) == (set() if code else whole)
