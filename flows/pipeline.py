@@ -14,11 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+import dvc.api
 import httpx
 import networkx
 import psutil
 from dvc.exceptions import DvcException
 from dvc.repo import Repo
+from dvc.scm import SCMError
 from prefect import task
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
@@ -117,6 +119,27 @@ def version_dataset(path: Path) -> bool:
                 return False
     _run("add", str(path))
     return True
+
+
+def stored(revision: str | None, path: Path) -> bytes:
+    """A file of a stage's outputs as it was at a git revision, from DVC's cache or a remote; None: as it is now.
+
+    Raises:
+        InputError: no such revision, nothing of it there, or its data is not on this machine nor on a remote.
+    """
+    if revision is None:
+        if not path.is_file():
+            raise InputError(f"{path}: is not there yet; run `make retrain`")
+        return path.read_bytes()
+    try:
+        content: bytes = dvc.api.read(str(path), rev=revision, mode="rb")
+    except SCMError as error:
+        raise InputError(f"{revision}: is no commit, tag or branch ({error})") from error
+    except (DvcException, OSError) as error:
+        raise InputError(
+            f"{path} of {revision} cannot be had ({error}); commit dvc.lock after `make retrain`, and `dvc fetch` what only a remote has"
+        ) from error
+    return content
 
 
 def stale(unwatched: Mapping[str, bool]) -> list[Stage]:

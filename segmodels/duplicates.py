@@ -1,6 +1,5 @@
 """Images that are the same, or all but: by their pixels' hash and by a perceptual hash (imagehash's phash, 64 bit)."""
 
-import hashlib
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from segmodels.samples import UInt8Array
+from segmodels.samples import UInt8Array, image_digest
 
 NEAR = 6
 """Bits in which the hashes of two pictures of the same thing may differ: saved again, resized, made a little brighter. Frames of different
@@ -32,8 +31,7 @@ class Fingerprint:
         gray = Image.fromarray(image_HWC).convert("L")
         flat = float(np.asarray(gray).std()) < FLAT
         look = None if flat else int(str(imagehash.phash(gray)), 16)
-        size = "x".join(map(str, image_HWC.shape))
-        return cls(hashlib.sha256(size.encode() + image_HWC.tobytes()).hexdigest(), look)
+        return cls(image_digest(image_HWC), look)
 
 
 def pairs(fingerprints: Sequence[Fingerprint]) -> Iterator[tuple[int, int, bool]]:

@@ -127,6 +127,28 @@ def census(path: Path, counted: "Census") -> None:
     _save(figure, path)
 
 
+def moves(path: Path, names: Sequence[str], before: Sequence[float | None], after: Sequence[float | None]) -> None:
+    """How each class's share of the pixels moved from one version to the next, on a logarithmic axis."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 1.4 + 0.3 * len(names)), layout="constrained")
+    axis = figure.subplots()
+    for row, (one, other) in enumerate(zip(before, after, strict=True)):
+        if one and other:
+            axis.annotate("", (other, row), (one, row), arrowprops={"arrowstyle": "->", "color": "#555555"})
+    for values, color, label in ((before, "#999999", "before"), (after, "#0072b2", "after")):
+        there = [(row, value) for row, value in enumerate(values) if value]
+        axis.scatter([value for _, value in there], [row for row, _ in there], color=color, label=label, zorder=3)
+    axis.set(xscale="log", yticks=range(len(names)), yticklabels=[_short(name) for name in names])
+    axis.set_xlabel("share of the pixels whose class is known")
+    axis.xaxis.set_major_formatter(lambda share, _: f"{100 * share:g}%")
+    axis.set_xlim(right=1)
+    axis.invert_yaxis()
+    axis.spines[["top", "right"]].set_visible(False)
+    figure.legend(loc="outside upper right", ncols=2, fontsize=8, frameon=False)
+    _save(figure, path)
+
+
 def _save(figure: "Figure", path: Path) -> None:
     with atomic.file(path) as partial:
         # no date and no version in the file: the same content gives the same bytes, which DVC compares

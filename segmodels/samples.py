@@ -5,6 +5,7 @@ of each pixel's class, counted from 0 without gaps, or IGNORE_INDEX where nobody
 labels.py says.
 """
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -117,6 +118,11 @@ def default_color(index: int) -> Color:
 
     red, green, blue = colorsys.hsv_to_rgb((index * 0.618033988749895) % 1.0, 0.55, 0.9 - 0.3 * (index % 2))
     return round(red * 255), round(green * 255), round(blue * 255)
+
+
+def image_digest(image_HWC: UInt8Array) -> str:
+    """The sha256 of an image's size and pixels: the same for the same picture, whatever its file."""
+    return hashlib.sha256("x".join(map(str, image_HWC.shape)).encode() + image_HWC.tobytes()).hexdigest()
 
 
 def trained(classes: Sequence[SegmentationClass]) -> list[SegmentationClass]:

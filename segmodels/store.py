@@ -20,7 +20,7 @@ import pandera.pandas as pa
 from segmodels.atomic import write_json
 from segmodels.errors import DatasetError
 from segmodels.labels import Labels, SetTable
-from segmodels.samples import IGNORE_INDEX, SPLITS, Int64Array, SegmentationClass, Split, Task, UInt8Array, trained
+from segmodels.samples import IGNORE_INDEX, SPLITS, Int64Array, SegmentationClass, Split, Task, UInt8Array, image_digest, trained
 
 SHARD_BYTES = 256 * 2**20
 
@@ -32,6 +32,7 @@ MANIFEST = pa.DataFrameSchema(
         "height": pa.Column("int64", pa.Check.ge(1)),
         "width": pa.Column("int64", pa.Check.ge(1)),
         "sha256": pa.Column(str, pa.Check.str_length(64, 64)),
+        "image_sha256": pa.Column(str, pa.Check.str_length(64, 64)),
         "shard": pa.Column("int64", pa.Check.ge(0)),
         "image_offset": pa.Column("int64", pa.Check.ge(0)),
         "mask_offset": pa.Column("int64", pa.Check.ge(0)),
@@ -41,7 +42,7 @@ MANIFEST = pa.DataFrameSchema(
     strict=True,
 )
 """`pixels_<class index>` counts the pixels that have the class, `pixels_void` those of which nothing is known; `sha256` is of the
-image's pixels and their labelling."""
+image's pixels and their labelling, `image_sha256` of its size and pixels alone."""
 
 
 class Place(NamedTuple):
@@ -90,6 +91,7 @@ def write(
                     "width": mask.shape[1],
                     # not of the mask: which number a combination of classes has, depends on the samples before
                     "sha256": hashlib.sha256(sample.image.tobytes() + sample.labelling.tobytes()).hexdigest(),
+                    "image_sha256": image_digest(sample.image),
                     "shard": shard,
                     "image_offset": image_offset,
                     "mask_offset": mask_offset,
