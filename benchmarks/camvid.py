@@ -90,6 +90,7 @@ def _ours(camvid: Path, work: Path, epochs: int, batch_size: int, seed: int) -> 
     from segmodels.bundle import load
     from segmodels.dataset import open_dataset
     from segmodels.learner import EpochRecord
+    from segmodels.ledger import Ledger
     from segmodels.objective import Term
     from segmodels.optimization import Optimization
     from segmodels.plan import Plan, Settings
@@ -101,7 +102,18 @@ def _ours(camvid: Path, work: Path, epochs: int, batch_size: int, seed: int) -> 
     from segmodels.train import Places, train
 
     dataset = open_dataset(camvid, format="camvid")
-    prepare(dataset, work / "prepared", method="given", group_pattern=None, val=0, test=0, seed=seed)
+    with Ledger(work / "ledger.db") as ledger:
+        prepare(
+            dataset,
+            work / "prepared",
+            ledger=ledger,
+            kept=work / "shards",
+            method="given",
+            group_pattern=None,
+            val=0,
+            test=0,
+            seed=seed,
+        )
     augment(work / "prepared", work / "augmented", recipe="light", options={}, size_px=SIZE_PX, seed=seed)
 
     class Turns(Callback):

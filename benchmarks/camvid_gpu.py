@@ -31,12 +31,24 @@ def train_all(
     """Train and score each; print how far they are, and at the end what they came to."""
     from segmodels.augment import augment
     from segmodels.dataset import open_dataset
+    from segmodels.ledger import Ledger
     from segmodels.params import read
     from segmodels.prepare import prepare
 
     settings = read(PARAMS)
     changed = {"epochs": epochs, **json.loads(training)}
-    prepare(open_dataset(camvid), out / "prepared", method="given", group_pattern=None, val=0, test=0, seed=0)
+    with Ledger(out / "ledger.db") as ledger:
+        prepare(
+            open_dataset(camvid),
+            out / "prepared",
+            ledger=ledger,
+            kept=out / "shards",
+            method="given",
+            group_pattern=None,
+            val=0,
+            test=0,
+            seed=0,
+        )
     assert settings.training.size_px != "auto"
     recipe = settings.augmentation("light")
     augment(

@@ -17,12 +17,14 @@ from segmodels.project import (
     DECISIONS,
     EVALUATED,
     FACTS,
+    LEDGER,
     LOCKS,
     PARAMS,
     PREPARED,
     PROGRESS,
     RAW,
     REPORTS,
+    SHARDS,
 )
 
 if TYPE_CHECKING:
@@ -132,7 +134,7 @@ def architectures(
     if into is not None:
         around_table(into)  # before all is measured
     conditions = Conditions(size_px=size_px, batch_size=batch_size, num_classes=12, steps=steps)
-    measured = list(console.progress_each(measure_each(chosen, conditions), "measuring", len(chosen)))
+    measured = list(console.progress(measure_each(chosen, conditions), "measuring", len(chosen)))
     console.table(f"Architectures, {describe(conditions)}", COLUMNS, map(cells, measured), names=2)
     if into is not None:
         before, after = around_table(into)
@@ -171,6 +173,7 @@ def inspect(
 
     from segmodels.dataset import open_dataset, silent
     from segmodels.inspection import inspect as run
+    from segmodels.ledger import Ledger
 
     settings = _read(path) if path.is_file() else None
     dataset = open_dataset(
@@ -180,7 +183,8 @@ def inspect(
         classes=settings.listed_classes() if settings else None,
         tolerant=True,
     )
-    found = run(dataset, progress=silent if as_json else console.progress)
+    with Ledger(LEDGER if settings else None) as ledger:
+        found = run(dataset, ledger, progress=silent if as_json else console.progress)
     if as_json:
         console.out.print(json.dumps(found.to_dict(), indent=2), markup=False)
     else:
@@ -201,6 +205,7 @@ def ingest(
     from segmodels.dataset import open_dataset
     from segmodels.errors import DatasetError
     from segmodels.ingest import ingest as bring_in
+    from segmodels.ledger import Ledger
     from segmodels.params import agreed_format
 
     settings = _read(path)
@@ -213,7 +218,8 @@ def ingest(
             classes=settings.listed_classes(),
             tolerant=True,
         )
-        ingested = bring_in(dataset, RAW, quarantine=quarantine, progress=console.progress)
+        with Ledger(LEDGER) as ledger:
+            ingested = bring_in(dataset, RAW, ledger=ledger, quarantine=quarantine, progress=console.progress)
     except DatasetError as error:
         if not error.problems:
             raise
@@ -256,23 +262,27 @@ def _listed(told: list[str], source: Path) -> str:
 def prepare(path: ParamsPath = PARAMS) -> None:
     """Check every pair, split, and pack the dataset into memory-mapped shards."""
     from segmodels.dataset import open_dataset
+    from segmodels.ledger import Ledger
     from segmodels.prepare import prepare as run
 
     settings = _read(path)
-    run(
-        open_dataset(RAW, format=settings.dataset.format, task=settings.dataset.task, classes=settings.listed_classes()),
-        PREPARED,
-        facts=FACTS,
-        method=settings.splits.method,
-        group_pattern=settings.splits.group,
-        val=settings.splits.val,
-        test=settings.splits.test,
-        seed=settings.splits.seed,
-        near_duplicates=settings.splits.near_duplicates,
-        on_leak=settings.splits.on_leak,
-        progress=console.progress,
-        notice=console.say,
-    )
+    with Ledger(LEDGER) as ledger:
+        run(
+            open_dataset(RAW, format=settings.dataset.format, task=settings.dataset.task, classes=settings.listed_classes()),
+            PREPARED,
+            ledger=ledger,
+            kept=SHARDS,
+            facts=FACTS,
+            method=settings.splits.method,
+            group_pattern=settings.splits.group,
+            val=settings.splits.val,
+            test=settings.splits.test,
+            seed=settings.splits.seed,
+            near_duplicates=settings.splits.near_duplicates,
+            on_leak=settings.splits.on_leak,
+            progress=console.progress,
+            notice=console.say,
+        )
 
 
 @app.command(rich_help_panel="Stages, as dvc.yaml runs them")

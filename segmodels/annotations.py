@@ -5,7 +5,8 @@ What is drawn later lies over what was drawn before, as the labelling tools show
 `background` where there is one, else void.
 """
 
-from collections.abc import Mapping, Sequence
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,9 @@ class MaskFile:
     def layers(self) -> None:
         return None
 
+    def key(self, digest: Callable[[Path], str]) -> str:
+        return _key("mask", [digest(path) for path in self.files], sorted(self.no_object))
+
     def labelling(self, size_HW: Size, classes: Sequence[SegmentationClass]) -> UInt8Array:
         mask_HW: UInt8Array = _of_size(read_mask(self.path, classes), size_HW, self.path)
         return mask_HW
@@ -76,6 +80,9 @@ class LayerFiles:
     @property
     def layers(self) -> list[str]:
         return list(self.by_class)
+
+    def key(self, digest: Callable[[Path], str]) -> str:
+        return _key("layers", sorted((name, digest(path)) for name, path in self.by_class.items()))
 
     def labelling(self, size_HW: Size, classes: Sequence[SegmentationClass]) -> UInt8Array:
         names = [one.name for one in trained(classes)]
@@ -104,6 +111,9 @@ class ObjectFiles:
     @property
     def layers(self) -> None:
         return None
+
+    def key(self, digest: Callable[[Path], str]) -> str:
+        return _key("objects", self.name, [digest(path) for path in self.paths])
 
     def labelling(self, size_HW: Size, classes: Sequence[SegmentationClass]) -> UInt8Array:
         index_of, rest = _indices(classes)
@@ -137,6 +147,13 @@ class Region:
     corner: tuple[int, int] = (0, 0)
     object: str | None = None
     crowd: bool = False
+
+    @property
+    def key(self) -> str:
+        arrays = [*self.rings, *([] if self.bitmap is None else [self.bitmap])]
+        pixels = [(one.shape, one.dtype.str, one.tobytes()) for one in arrays]
+        runs = None if self.runs is None else sorted(self.runs.items())
+        return _key(self.name, pixels, runs, self.corner, self.object, self.crowd)
 
     def drawn(self, size_HW: Size, scale: tuple[float, float]) -> NDArray[np.bool_]:
         """The pixels it covers, H x W. Corners are multiplied by `scale`, of x and y."""
@@ -185,6 +202,9 @@ class Regions:
     @property
     def layers(self) -> None:
         return None
+
+    def key(self, _: Callable[[Path], str]) -> str:
+        return _key("regions", self.size_HW, self.shares, [one.key for one in self.regions])  # the file is of other images too
 
     def labelling(self, size_HW: Size, classes: Sequence[SegmentationClass]) -> UInt8Array:
         self._refuse_other_size(size_HW)
@@ -254,6 +274,9 @@ class SegmentsFile:
     def layers(self) -> None:
         return None
 
+    def key(self, digest: Callable[[Path], str]) -> str:
+        return _key("segments", digest(self.path), sorted(self.segments.items()))
+
     def labelling(self, size_HW: Size, classes: Sequence[SegmentationClass]) -> UInt8Array:
         index_of, _ = _indices(classes)
         _refuse_unknown({one.name for one in self.segments.values()}, index_of, self.listed_in)
@@ -272,6 +295,10 @@ class SegmentsFile:
         if unknown:
             raise DatasetError(f"{self.path}: {self.listed_in} does not list its segments {unknown[:8]}; export both again")
         return np.array([value_of[number] for number in present.tolist()], np.int32)[inverse.reshape(codes_HW.shape)]
+
+
+def _key(*parts: object) -> str:
+    return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
 def _filled(ring: NDArray[np.float64], size_HW: Size) -> NDArray[np.bool_]:

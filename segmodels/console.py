@@ -31,15 +31,7 @@ out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty()
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
-def progress(items: Sequence[T], doing: str) -> Iterable[T]:
-    """Pass `items` through with a bar on a terminal, or a line in a log."""
-    if out.is_terminal:
-        return track(items, doing, console=out, transient=True)
-    out.print(f"{doing}: {len(items)}")
-    return items
-
-
-def progress_each(items: Iterable[T], doing: str, total: int) -> Iterable[T]:
+def progress(items: Iterable[T], doing: str, total: int) -> Iterable[T]:
     """Pass on what takes its time to come, with a bar on a terminal, or a line in a log."""
     if out.is_terminal:
         return track(items, doing, total=total, console=out, transient=True)

@@ -1,7 +1,7 @@
 """A dataset as it lies on disk: which format it has, its classes, its samples, and whether every pair is sound."""
 
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -11,18 +11,17 @@ import pydantic
 
 from segmodels import catalog
 from segmodels.errors import DatasetError, ParamsError
-from segmodels.images import read_image
-from segmodels.samples import IGNORE_INDEX, MAX_CLASSES, Sample, SegmentationClass, Task, UInt8Array, trained
+from segmodels.samples import MAX_CLASSES, Sample, SegmentationClass, Task, trained
 
 NOTED = "segmodels.json"
 """The file of `Noted`: a format, which the files alone may not tell, and what was left out."""
 
 T = TypeVar("T")
-Progress = Callable[[Sequence[T], str], Iterable[T]]
-"""Passes a sequence through while showing how far it has come; the second argument says what is being done."""
+Progress = Callable[[Iterable[T], str, int], Iterable[T]]
+"""Passes things through while showing how far it has come; told what is being done, and how many there will be."""
 
 
-def silent(items: Sequence[T], _: str) -> Iterable[T]:
+def silent(items: Iterable[T], _: str, __: int) -> Iterable[T]:
     """The Progress that shows nothing."""
     return items
 
@@ -187,31 +186,8 @@ def _noted(root: Path) -> Noted:
     return noted
 
 
-def load_pair(sample: Sample, classes: Sequence[SegmentationClass]) -> tuple[UInt8Array, UInt8Array]:
-    """Decode one image, H x W x 3, and its labelling: H x W of class indices or, where classes overlap, C x H x W (see labels.py).
-
-    Raises:
-        DatasetError: a file is unreadable, the sizes differ, or a mask holds what no class has.
-    """
-    image = read_image(sample.image_path)
-    height, width = image.shape[:2]
-    labelling = sample.annotation.labelling((height, width), classes)
-    if (labelling == IGNORE_INDEX).all():
-        where = next(iter(sample.annotation.files), sample.image_path)
-        raise DatasetError(f"{where}: says of no pixel what it is, all is void; label the image or leave it out")
-    return image, labelling
-
-
-def check_pairs(dataset: Dataset, progress: Progress[Sample] = silent) -> Iterator[tuple[Sample, UInt8Array, UInt8Array]]:
-    """Decode every pair and pass the sound ones on, as `load_pair` has them; at the end raise one error that lists all else."""
-    problems = list(dataset.problems)
-    for sample in progress(dataset.samples, "checking images and masks"):
-        try:
-            image, mask = load_pair(sample, dataset.classes)
-        except DatasetError as error:
-            problems.append(str(error))
-            continue
-        yield sample, image, mask
-    if problems:
-        total = len(dataset.samples) + len(dataset.problems)
-        raise DatasetError(f"{dataset.root}: {len(problems)} of {total} pairs are unusable, nothing was written", problems)
+def unusable(dataset: Dataset, problems: Sequence[str]) -> DatasetError:
+    """What to raise when some pairs, or the dataset's other files, are wrong."""
+    every = [*dataset.problems, *problems]
+    total = len(dataset.samples) + len(dataset.problems)
+    return DatasetError(f"{dataset.root}: {len(every)} of {total} pairs are unusable, nothing was written", every)

@@ -33,6 +33,11 @@ class Fingerprint:
         look = None if flat else int(str(imagehash.phash(gray)), 16)
         return cls(image_digest(image_HWC), look)
 
+    @classmethod
+    def of_hashes(cls, pixels: str, look: str) -> "Fingerprint":
+        """From the two as they are written down: hexadecimal, the second empty if there is none."""
+        return cls(pixels, int(look, 16) if look else None)
+
 
 def pairs(fingerprints: Sequence[Fingerprint]) -> Iterator[tuple[int, int, bool]]:
     """The positions of every two images that are alike, the lower first, and whether their pixels are the same."""

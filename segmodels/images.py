@@ -100,6 +100,15 @@ def read_codes(path: Path) -> Int32Array:
     raise DatasetError(f"{path}: has mode {image.mode}; expected numbers in one channel or in RGB")
 
 
+def size_of(path: Path) -> int:
+    """How many pixels the file says it has; 0 where it says nothing. Decodes nothing."""
+    try:
+        with warnings.catch_warnings(action="ignore"), Image.open(path, formats=FILE_FORMATS) as image:
+            return image.width * image.height
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return 0
+
+
 def palette_of(path: Path) -> list[tuple[int, int, int]] | None:
     """The palette of a palette PNG, or None when the file has none."""
     image = _open(path)

@@ -1,13 +1,19 @@
 """Bring a person's dataset in: check every pair, then copy what belongs to it, all or nothing."""
 
+import json
+import os
 import shutil
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from segmodels import atomic
-from segmodels.dataset import NOTED, Dataset, Noted, Progress, check_pairs, open_dataset, silent, within
+from segmodels.dataset import NOTED, Dataset, Noted, Progress, open_dataset, silent, within
 from segmodels.errors import DatasetError
+from segmodels.examination import examine
+from segmodels.ledger import Ledger
+from segmodels.pairs import Facts
 from segmodels.samples import Sample
 
 
@@ -21,10 +27,19 @@ class Ingested:
     left_out: list[str]
 
 
-def ingest(dataset: Dataset, destination: Path, *, quarantine: bool = False, progress: Progress[Sample] = silent) -> Ingested:
+def ingest(
+    dataset: Dataset,
+    destination: Path,
+    *,
+    ledger: Ledger,
+    quarantine: bool = False,
+    processes: int | None = None,
+    progress: Progress[tuple[Sample, Facts | str]] = silent,
+) -> Ingested:
     """Check `dataset` and make `destination` a copy of it that knows its format; only a whole one replaces what was there before.
 
     Args:
+        ledger: of what was looked at before: pairs that have not changed since are not decoded again.
         quarantine: leave out what is wrong, instead of refusing the dataset for it; the copy keeps the list.
 
     Raises:
@@ -36,8 +51,8 @@ def ingest(dataset: Dataset, destination: Path, *, quarantine: bool = False, pro
     sizes: Counter[tuple[int, int]] = Counter()
     sound, problems = [], list[str]()
     try:
-        for sample, image, _ in check_pairs(dataset, progress):
-            sizes[image.shape[:2]] += 1
+        for sample, facts in examine(dataset, ledger, processes=processes, progress=progress):
+            sizes[facts.height, facts.width] += 1
             sound.append(sample)
     except DatasetError as error:
         if not quarantine:
@@ -50,21 +65,49 @@ def ingest(dataset: Dataset, destination: Path, *, quarantine: bool = False, pro
     if outside:
         raise DatasetError(f"{dataset.root}: {len(outside)} files lie elsewhere; copy them into the dataset", outside)
     left_out = [within(dataset.root, one) for one in problems]
+    noted = Noted(
+        format=dataset.format,
+        left_out=left_out,
+        left_out_ids=sorted({one.id for one in dataset.samples} - {one.id for one in sound}),
+    )
+    copies = {path.relative_to(dataset.root): path for path in files}
+    ingested = Ingested(len(sound), len(dataset.classes), sizes, left_out)
+    same = _unchanged(copies, destination, ledger)
+    if not left_out and len(same) == len(copies) and _is_copy(destination, copies, noted):
+        return ingested
     with atomic.folder(destination) as partial:
-        for path in files:
-            copy = partial / path.relative_to(dataset.root)
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, copy)
-        noted = Noted(
-            format=dataset.format,
-            left_out=left_out,
-            left_out_ids=sorted({one.id for one in dataset.samples} - {one.id for one in sound}),
-        )
-        atomic.write_json(partial / NOTED, noted.model_dump(exclude_defaults=True))
+        for inside, path in copies.items():
+            (partial / inside).parent.mkdir(parents=True, exist_ok=True)
+            if inside in same:
+                os.link(destination / inside, partial / inside)
+            else:
+                shutil.copyfile(path, partial / inside)
+        _note(noted, partial)
         if left_out:
             noted.left_out_here = _missing(partial, dataset)
-            atomic.write_json(partial / NOTED, noted.model_dump(exclude_defaults=True))
-    return Ingested(len(sound), len(dataset.classes), sizes, left_out)
+            _note(noted, partial)
+    return ingested
+
+
+def _unchanged(copies: Mapping[Path, Path], destination: Path, ledger: Ledger) -> set[Path]:
+    """Which files the last copy has already, by their paths in it."""
+    there = ledger.digests(destination / inside for inside in copies if not (destination / inside).is_symlink())
+    new = ledger.digests(path for inside, path in copies.items() if destination / inside in there)
+    return {inside for inside, path in copies.items() if path in new and there[destination / inside] == new[path]}
+
+
+def _is_copy(destination: Path, copies: Mapping[Path, Path], noted: Noted) -> bool:
+    """Whether the last copy has these files and no others, and says the same of them."""
+    there = {path.relative_to(destination) for path in destination.rglob("*") if not path.is_dir()}
+    return there == {*copies, Path(NOTED)} and (destination / NOTED).read_text(encoding="utf-8") == _noted_text(noted)
+
+
+def _note(noted: Noted, folder: Path) -> None:
+    atomic.write_text(folder / NOTED, _noted_text(noted))
+
+
+def _noted_text(noted: Noted) -> str:
+    return json.dumps(noted.model_dump(exclude_defaults=True), indent=2, ensure_ascii=False) + "\n"
 
 
 def _missing(copy: Path, dataset: Dataset) -> list[str]:

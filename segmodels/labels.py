@@ -14,11 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from segmodels.errors import DatasetError
 from segmodels.samples import IGNORE_INDEX, Task, UInt8Array
-
-MAX_SETS = 255
-"""How many different combinations of overlapping classes uint8 masks can hold, one value being void."""
 
 
 def num_logits(task: Task, num_classes: int) -> int:
@@ -67,35 +63,3 @@ def _table(sets: tuple[tuple[int, ...], ...], num_classes: int, device: torch.de
     table = torch.full((256, num_classes), IGNORE_INDEX, dtype=torch.uint8)
     table[: len(sets)] = torch.tensor(sets, dtype=torch.uint8)
     return table.to(device)
-
-
-class SetTable:
-    """Numbers the combinations of overlapping classes as they are met."""
-
-    def __init__(self) -> None:
-        self._number_of: dict[tuple[int, ...], int] = {}
-
-    @property
-    def sets(self) -> tuple[tuple[int, ...], ...]:
-        return tuple(self._number_of)
-
-    def mask(self, labelling_CHW: UInt8Array) -> UInt8Array:
-        """The mask, H x W, that stands for a labelling.
-
-        Raises:
-            DatasetError: more combinations than a mask can hold.
-        """
-        num_classes, height, width = labelling_CHW.shape
-        found, inverse = np.unique(labelling_CHW.reshape(num_classes, -1), axis=1, return_inverse=True)
-        numbers = np.array([self._number(tuple(column)) for column in found.T.tolist()], np.uint8)
-        return numbers[inverse.reshape(height, width)]
-
-    def _number(self, labels: tuple[int, ...]) -> int:
-        if all(label == IGNORE_INDEX for label in labels):
-            return IGNORE_INDEX
-        number = self._number_of.setdefault(labels, len(self._number_of))
-        if number >= MAX_SETS:
-            raise DatasetError(
-                f"classes overlap in more than {MAX_SETS} different combinations; list fewer classes, or merge such as often meet"
-            )
-        return number

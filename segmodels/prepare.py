@@ -1,16 +1,17 @@
 """Stage `prepare`: check every pair, split, pack into memory-mapped shards. A second for a hundred small images."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial as partial_of
 from pathlib import Path
 from typing import Literal
 
-from segmodels import atomic, census, duplicates, leaks, pictures, splits, store
-from segmodels.dataset import Dataset, Progress, check_pairs, silent
+from segmodels import assembly, atomic, census, duplicates, leaks, locks, packing, pictures, splits, store
+from segmodels.dataset import Dataset, Progress, silent
 from segmodels.duplicates import Fingerprint
 from segmodels.errors import DatasetError
 from segmodels.leaks import Leak, Placed
+from segmodels.ledger import Ledger
 from segmodels.samples import Sample, trained
 
 
@@ -18,6 +19,8 @@ def prepare(
     dataset: Dataset,
     destination: Path,
     *,
+    ledger: Ledger,
+    kept: Path,
     facts: Path | None = None,
     method: str,
     group_pattern: str | None,
@@ -26,53 +29,44 @@ def prepare(
     seed: int,
     near_duplicates: Literal["together", "ignore"] = "together",
     on_leak: Literal["report", "error"] = "report",
+    processes: int | None = None,
     progress: Progress[Sample] = silent,
     notice: Callable[[str], None] = lambda _: None,
 ) -> None:
     """Write the store of a dataset to `destination`, whole or not at all; `leaks.json` in it says what is on two sides of its splits.
 
     Args:
+        ledger: of what was looked at before.
+        kept: the folder of what was packed before: what has not changed since is not packed again.
         facts: the folder of `census.json` and `census.png`, what the dataset holds, for people.
         near_duplicates: whether images that look the same stay on one side of splits that are drawn; the same image always does.
         on_leak: what to do where the splits leak, as lists that are given may.
+        processes: how many decode at once; as many as there are cores if None.
         notice: told each leak in a sentence.
 
     Raises:
         DatasetError: unusable pairs (all are listed), a split without images, masks with nothing to learn, or leaks that are not to be.
     """
-    samples = dataset.samples
-    groups = splits.groups_of(samples, group_pattern)
-    draw = partial_of(splits.assign, samples, groups, method=method, val=val, test=test, seed=seed)
+    groups = splits.groups_of(dataset.samples, group_pattern)
+    draw = partial_of(splits.assign, dataset.samples, groups, method=method, val=val, test=test, seed=seed)
     draw()  # what is wrong with them is said before any work
-    found: list[Leak] = []
-    fingerprints: dict[str, Fingerprint] = {}
-
-    def place() -> dict[str, store.Place]:
-        names = list(fingerprints)
-        pairs = duplicates.pairs(list(fingerprints.values()))
+    with locks.held(kept / "lock"):
+        made = packing.pack(dataset, ledger, kept, processes=processes, progress=progress)
+        fingerprints = {row["id"]: Fingerprint.of_hashes(row["image_sha256"], row["look"]) for one in made for row in one.rows}
+        names = sorted(fingerprints)
+        pairs = duplicates.pairs([fingerprints[name] for name in names])
         alike = [(names[one], names[other]) for one, other, same in pairs if same or near_duplicates == "together"]
-        places = {name: store.Place(split, groups[name]) for name, split in draw(alike=alike).items()}
-        known = {sample.id for sample in samples if group_pattern is not None or sample.group is not None}
-        found.extend(
-            leaks.find(
-                [
-                    Placed(name, split, group if name in known else None, fingerprints[name])
-                    for name, (split, group) in places.items()
-                ]
-            )
+        places = {name: assembly.Place(split, groups[name]) for name, split in draw(alike=alike).items()}
+        known = {sample.id for sample in dataset.samples if group_pattern is not None or sample.group is not None}
+        found = leaks.find(
+            [Placed(name, split, group if name in known else None, fingerprints[name]) for name, (split, group) in places.items()]
         )
-        return places
-
-    def packed() -> Iterator[store.Packed]:
-        for sample, image, labelling in check_pairs(dataset, progress):
-            fingerprints[sample.id] = Fingerprint.of(image)
-            yield store.Packed(sample.id, image, labelling)
-
-    with atomic.folder(destination) as partial:
-        store.write(partial, packed(), dataset.classes, dataset.task, place=place)
-        _refuse_nothing_to_learn(store.Store(partial))
-        _tell(found, on_leak, notice)
-        atomic.write_json(partial / "leaks.json", [asdict(one) for one in found])
+        with atomic.folder(destination) as partial:
+            assembly.write(partial, made, dataset.classes, dataset.task, places=places)
+            _refuse_nothing_to_learn(store.Store(partial))
+            _tell(found, on_leak, notice)
+            atomic.write_json(partial / "leaks.json", [asdict(one) for one in found])
+        packing.remove_others(made, kept)
     if facts is not None:
         counted = census.count(store.Store(destination))
         with atomic.folder(facts) as partial:

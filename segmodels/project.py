@@ -13,5 +13,7 @@ REPORTS = Path("reports")
 WORK = Path(".segmodels")  # work in progress: checkpoints, locks, how far trainings are
 CHECKPOINTS = WORK / "checkpoints"
 DECISIONS = WORK / "decisions"  # what was left to us, by candidate
+LEDGER = WORK / "ledger.db"  # what need not be found out twice
+SHARDS = WORK / "shards"  # what need not be packed twice: the shards of data/prepared, under other names
 PROGRESS = WORK / "progress"
 LOCKS = WORK / "locks"

@@ -6,7 +6,7 @@ labels.py says.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -81,6 +81,9 @@ class Annotation(Protocol):
             DatasetError: it cannot be read, is of another size, or holds what no class has.
         """
 
+    def key(self, digest: Callable[[Path], str]) -> str:
+        """A name for what it says: equal keys, equal labellings of images of one size. `digest` is of what a file holds."""
+
     def instances(self, size_HW: tuple[int, int]) -> Int32Array | None:
         """The number of each pixel's object, H x W, from 1; 0 for none, or for a crowd. None: nobody told objects apart."""
 
@@ -104,6 +107,10 @@ class Sample:
     def files(self) -> list[Path]:
         """The image's and the annotation's."""
         return [self.image_path, *self.annotation.files]
+
+    def key(self, digest: Callable[[Path], str]) -> str:
+        """A name for image and annotation by what they hold; see `Annotation.key`."""
+        return f"{digest(self.image_path)} {self.annotation.key(digest)}"
 
     def instances(self, size_HW: tuple[int, int]) -> Int32Array | None:
         """The objects of the image; see `Annotation.instances`."""

@@ -40,7 +40,8 @@ def score(
         )
     total = np.zeros((num_classes, num_classes), np.int64)
     rows, times = [], []
-    for row in progress(store.rows("test"), "scoring test images"):
+    test = store.rows("test")
+    for row in progress(test, "scoring test images", len(test)):
         image, truth = np.array(store.image(row)), torch.from_numpy(store.labelling(row))
         start = time.perf_counter()
         predicted = torch.from_numpy(predictor(image))

@@ -52,7 +52,7 @@ def write(destination: Path, *, count: int, size_px: tuple[int, int], seed: int,
     with atomic.folder(destination) as partial:
         for name in ("images", "masks", "instances"):
             (partial / name).mkdir()
-        for index in progress(range(count), "drawing shapes"):
+        for index in progress(range(count), "drawing shapes", count):
             drawing = draw(size_px=size_px, seed=(seed, index))
             file = f"shapes_{index:05d}.png"
             Image.fromarray(drawing.image).save(partial / "images" / file)

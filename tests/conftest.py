@@ -3,16 +3,22 @@
 import json
 import os
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from segmodels import environment, shapes
-from segmodels.dataset import open_dataset
+from segmodels import environment, shapes, shards
+from segmodels.assembly import Place, write
+from segmodels.dataset import Dataset, open_dataset
+from segmodels.examination import examine
+from segmodels.ledger import Ledger
+from segmodels.pairs import Facts, load
 from segmodels.prepare import prepare
+from segmodels.samples import Sample, SegmentationClass, Task, UInt8Array
+from segmodels.shards import Pair
 from segmodels.store import Store
 
 environment.apply()  # telemetry is off in tests too
@@ -41,13 +47,56 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def prepared(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The drawn dataset as a store, with images in each split."""
     folder = tmp_path_factory.mktemp("prepared") / "store"
-    prepare(open_dataset(drawn), folder, method="group", group_pattern=None, val=0.2, test=0.25, seed=0)
+    with Ledger() as ledger:
+        prepare(
+            open_dataset(drawn),
+            folder,
+            ledger=ledger,
+            kept=folder.with_name("kept"),
+            method="group",
+            group_pattern=None,
+            val=0.2,
+            test=0.25,
+            seed=0,
+        )
     return folder
 
 
 @pytest.fixture(scope="session")
 def store(prepared: Path) -> Store:
     return Store(prepared)
+
+
+def decoded(dataset: Dataset) -> list[tuple[Sample, UInt8Array, UInt8Array]]:
+    """Every sample with its image and its labelling."""
+    return [(sample, *load(sample, dataset.classes)) for sample in dataset.samples]
+
+
+def examined(dataset: Dataset) -> list[tuple[Sample, Facts]]:
+    """Every sample with what an import counts in it; fails as an import does."""
+    with Ledger() as ledger:
+        return list(examine(dataset, ledger))
+
+
+def stored(
+    folder: Path,
+    pairs: Sequence[Pair],
+    classes: Sequence[SegmentationClass],
+    task: Task = "multiclass",
+    *,
+    places: Mapping[str, Place] | None = None,
+    pairs_a_shard: int = 100,
+) -> Store:
+    """A store of these pairs; each trains and is a group of its own unless `places` says otherwise."""
+    made = []
+    for number, start in enumerate(range(0, len(pairs), pairs_a_shard)):
+        shard = folder.parent / f"{folder.name}-shards" / str(number)
+        shard.mkdir(parents=True)
+        shards.write(shard, pairs[start : start + pairs_a_shard], classes, task)
+        made.append(shards.read(shard))
+    folder.mkdir(exist_ok=True)
+    write(folder, made, classes, task, places=places or {one.id: Place("train", one.id) for one in pairs})
+    return Store(folder)
 
 
 MakeDataset = Callable[..., Path]

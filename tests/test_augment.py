@@ -13,7 +13,9 @@ from segmodels import augment
 from segmodels.errors import DatasetError
 from segmodels.recipes import Recipe, draw_seed
 from segmodels.samples import SegmentationClass, UInt8Array
-from segmodels.store import Packed, Place, Store, write
+from segmodels.shards import Pair
+from segmodels.store import Store
+from tests.conftest import stored
 
 SIZE = (32, 48)
 MASK: UInt8Array = np.kron(np.array([[0, 1, 2], [2, 0, 1]]), np.ones((31, 29), int)).astype(np.uint8)
@@ -43,13 +45,10 @@ def test_it_says_what_it_does_to_the_classes(tmp_path: Path) -> None:
     """Half of each image is of class b, in its upper part: the recipe cuts out the lower three quarters."""
     masks = np.zeros((40, 32), np.uint8)
     masks[:20] = 1
-    folder = tmp_path / "store"
-    folder.mkdir()
-    samples = [Packed(f"s{n}", np.full((40, 32, 3), 9 * n, np.uint8), masks) for n in range(4)]
-    places = {one.id: Place("train", one.id) for one in samples}
-    write(folder, samples, [SegmentationClass("a", 0, (0, 0, 0)), SegmentationClass("b", 1, (1, 1, 1))], place=lambda: places)
+    samples = [Pair(f"s{n}", np.full((40, 32, 3), 9 * n, np.uint8), masks) for n in range(4)]
+    classes = [SegmentationClass("a", 0, (0, 0, 0)), SegmentationClass("b", 1, (1, 1, 1))]
     lower = Recipe([A.Crop(x_min=0, y_min=10, x_max=32, y_max=40)], (30, 32))
-    found = augment.shares(Store(folder), lower, seed=0)
+    found = augment.shares(stored(tmp_path / "store", samples, classes), lower, seed=0)
     # 20 of 40 rows are of b before, 10 of 30 after: two thirds of their share
     assert (found.before, found.num_drawn) == ({"a": 0.5, "b": 0.5}, 4)
     assert found.after == pytest.approx({"a": 2 / 3, "b": 1 / 3})

@@ -7,11 +7,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segmodels import census, store
+from segmodels import census
+from segmodels.assembly import Place
 from segmodels.dataset import open_dataset
+from segmodels.ledger import Ledger
 from segmodels.prepare import prepare
 from segmodels.samples import SegmentationClass
-from segmodels.store import Packed, Place, Store
+from segmodels.shards import Pair
+from segmodels.store import Store
+from tests.conftest import stored
 
 CLASSES = [SegmentationClass(name, index, (index, 0, 0)) for index, name in enumerate(("background", "cat", "dog"))]
 
@@ -22,10 +26,9 @@ def test_classes_sizes_and_empty_images_are_counted(tmp_path: Path) -> None:
         "b": np.array([[0, 0, 0, 0]], np.uint8),
         "c": np.array([[1], [2]], np.uint8),
     }
-    samples = [Packed(name, np.full((*mask.shape, 3), 10, np.uint8), mask) for name, mask in masks.items()]
+    samples = [Pair(name, np.full((*mask.shape, 3), 10, np.uint8), mask) for name, mask in masks.items()]
     places = {"a": Place("train", "x"), "b": Place("train", "x"), "c": Place("test", "y")}
-    store.write(tmp_path, samples, CLASSES, place=lambda: places)
-    found = census.count(Store(tmp_path))
+    found = census.count(stored(tmp_path / "store", samples, CLASSES, places=places))
     assert found.num_images == {"train": 2, "val": 0, "test": 1}
     assert found.num_groups == {"train": 1, "val": 0, "test": 1}
     background, cat, dog = found.classes
@@ -40,7 +43,15 @@ def test_classes_sizes_and_empty_images_are_counted(tmp_path: Path) -> None:
 
 
 def test_the_stage_leaves_them_for_people(drawn: Path, tmp_path: Path) -> None:
-    prepared = {"method": "group", "group_pattern": None, "val": 0.2, "test": 0.25, "seed": 0}
+    prepared = {
+        "ledger": Ledger(),
+        "kept": tmp_path / "kept",
+        "method": "group",
+        "group_pattern": None,
+        "val": 0.2,
+        "test": 0.25,
+        "seed": 0,
+    }
     prepare(open_dataset(drawn), tmp_path / "store", facts=tmp_path / "facts", **prepared)  # type: ignore[arg-type]
     told = json.loads((tmp_path / "facts" / "census.json").read_text())
     assert sum(told["num_images"].values()) == 24

@@ -15,10 +15,12 @@ from PIL import Image
 from pycocotools import mask as run_lengths
 
 from segmodels import catalog
-from segmodels.dataset import check_pairs, open_dataset
+from segmodels.dataset import open_dataset
 from segmodels.errors import DatasetError
 from segmodels.ingest import ingest
+from segmodels.ledger import Ledger
 from segmodels.samples import SegmentationClass
+from tests.conftest import decoded, examined
 
 HEIGHT, WIDTH = 24, 40
 COLORS = {"background": (0, 0, 0), "house": (200, 30, 30), "tree": (30, 160, 40)}
@@ -314,7 +316,7 @@ def test_the_same_scenes_are_the_same_masks(write: Callable[..., None], tmp_path
         labelme_in_bitmaps,
     )
     assert [one.name for one in dataset.classes if not one.ignore] == NAMES
-    found = {sample.id: (image, mask) for sample, image, mask in check_pairs(dataset)}
+    found = {sample.id: (image, mask) for sample, image, mask in decoded(dataset)}
     assert found.keys() == SCENES.keys()
     for name, objects in SCENES.items():
         assert (found[name][1] == labels(objects)).all(), name
@@ -333,7 +335,7 @@ def test_the_same_scenes_are_the_same_objects(write: Callable[..., None], tmp_pa
 
 @pytest.mark.parametrize("write", WITH_HOLES)
 def test_a_hole_stays_a_hole(write: Callable[..., None], tmp_path: Path) -> None:
-    [(_, _, mask)] = check_pairs(open_dataset(written(write, tmp_path / "data", HOLED)))
+    [(_, _, mask)] = decoded(open_dataset(written(write, tmp_path / "data", HOLED)))
     assert (mask == labels(HOLED["one"])).all()
 
 
@@ -342,11 +344,11 @@ def test_what_is_brought_in_is_read_the_same(write: Callable[..., None], tmp_pat
     root = written(write, tmp_path / "data", SCENES)
     (root / "shopping.txt").write_text("milk")
     dataset = open_dataset(root)
-    ingest(dataset, tmp_path / "copy")
+    ingest(dataset, tmp_path / "copy", ledger=Ledger())
     assert not (tmp_path / "copy" / "shopping.txt").exists()
     copied = open_dataset(tmp_path / "copy")
     assert (copied.format, copied.classes, copied.task) == (dataset.format, dataset.classes, dataset.task)
-    for (one, image, mask), (other, its_image, its_mask) in zip(check_pairs(dataset), check_pairs(copied), strict=True):
+    for (one, image, mask), (other, its_image, its_mask) in zip(decoded(dataset), decoded(copied), strict=True):
         assert (one.id, one.split, one.group) == (other.id, other.split, other.group)
         assert (image == its_image).all() and (mask == its_mask).all()
 
@@ -375,8 +377,8 @@ def test_a_class_that_is_not_listed_is_named(tmp_path: Path) -> None:
     root = written(labelme, tmp_path / "data", SCENES)
     only = [SegmentationClass("background", 0, (0, 0, 0)), SegmentationClass("house", 1, (1, 1, 1))]
     with pytest.raises(DatasetError) as caught:
-        list(check_pairs(open_dataset(root, classes=only)))
+        examined(open_dataset(root, classes=only))
     assert "labels 'tree', but the classes are background, house" in str(caught.value)
     only.append(SegmentationClass("tree", 2, (2, 2, 2), ignore=True))
-    masks = {sample.id: mask for sample, _, mask in check_pairs(open_dataset(root, classes=only))}
+    masks = {sample.id: mask for sample, _, mask in decoded(open_dataset(root, classes=only))}
     assert (masks["one"][SCENES["one"][1].pixels()] == 255).all()

@@ -11,15 +11,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segmodels.dataset import check_pairs, detect, open_dataset
+from segmodels.dataset import detect, open_dataset
 from segmodels.errors import DatasetError
 from segmodels.samples import IGNORE_INDEX
+from tests.conftest import decoded, examined
 from tests.test_every_format import HEIGHT, SCENES, WIDTH, coco, cvat, folder, labelme, labels, picture, values, voc, yolo_seg
 
 
 def wrong(root: Path, **keywords: Any) -> str:
     with pytest.raises(DatasetError) as caught:
-        list(check_pairs(open_dataset(root, **keywords)))
+        examined(open_dataset(root, **keywords))
     return str(caught.value)
 
 
@@ -45,7 +46,7 @@ def test_voc_in_its_own_palette_and_lists(tmp_path: Path) -> None:
     by_value = {one.value: (one.name, one.color) for one in dataset.classes}
     # from the development kit: person is (192, 128, 128), tvmonitor (0, 64, 128)
     assert (by_value[15], by_value[20]) == (("person", (192, 128, 128)), ("tvmonitor", (0, 64, 128)))
-    [first, *_] = check_pairs(dataset)
+    [first, *_] = decoded(dataset)
     assert first[2].tolist() == mask.tolist()
 
 
@@ -61,7 +62,7 @@ def test_cityscapes_learns_the_classes_of_its_benchmark(tmp_path: Path) -> None:
     dataset = open_dataset(tmp_path)
     assert dataset.format == "cityscapes"
     assert [(one.split, one.group) for one in dataset.samples] == [("train", "aachen"), ("val", "munster")]
-    (sample, _, found), _ = check_pairs(dataset)
+    (sample, _, found), _ = decoded(dataset)
     # road is the first of the 19, car the 14th, person the 12th; the crowd of cars is a car
     assert found.tolist() == [[0, 13, 13, 13], [IGNORE_INDEX, IGNORE_INDEX, 11, 11]]
     numbers = sample.instances((2, 4))
@@ -75,7 +76,7 @@ def test_cityscapes_with_train_ids(tmp_path: Path) -> None:
     values(tmp_path / "gtFine" / "train" / "ulm" / "ulm_1_2_gtFine_labelTrainIds.png", ids)
     dataset = open_dataset(tmp_path)
     assert (dataset.classes[18].name, len(dataset.classes)) == ("bicycle", 19)
-    [(_, _, found)] = check_pairs(dataset)
+    [(_, _, found)] = decoded(dataset)
     assert found.tolist() == ids.tolist()
 
 
@@ -93,7 +94,7 @@ def test_ade20k_has_nothing_at_0(tmp_path: Path) -> None:
     dataset = open_dataset(tmp_path)
     assert (dataset.format, [one.name for one in dataset.classes]) == ("ade20k", ["other", "wall", "building"])
     assert [one.split for one in dataset.samples] == ["train", "val"]
-    assert all(found.tolist() == [[IGNORE_INDEX, 0, 1]] for _, _, found in check_pairs(dataset))
+    assert all(found.tolist() == [[IGNORE_INDEX, 0, 1]] for _, _, found in decoded(dataset))
 
 
 def test_the_real_nuclei(real_data: Path) -> None:
@@ -103,7 +104,7 @@ def test_the_real_nuclei(real_data: Path) -> None:
         48,
         ["background", "object"],
     )
-    for sample, _, mask in list(check_pairs(dataset))[:8]:
+    for sample, _, mask in decoded(dataset)[:8]:
         covered = np.zeros(mask.shape, bool)
         for path in (sample.image_path.parent.parent / "masks").iterdir():
             covered |= np.asarray(Image.open(path).convert("L")) > 0
@@ -120,7 +121,7 @@ def test_the_real_panoptic_pictures_are_what_their_run_lengths_say(real_data: Pa
     entries = json.loads((root / "sample_data" / "panoptic_examples.json").read_text())
     things = {one["id"] for one in entries["categories"] if one["isthing"]}
     for (sample, _, mask), (other, _, drawn), annotation in zip(
-        check_pairs(colored), check_pairs(run_lengths), entries["annotations"], strict=True
+        decoded(colored), decoded(run_lengths), entries["annotations"], strict=True
     ):
         assert sample.id == other.id == annotation["file_name"].removesuffix(".png")
         known = mask != IGNORE_INDEX
@@ -211,7 +212,7 @@ def test_labelmes_groups_are_one_object_and_its_ignore_is_void(tmp_path: Path) -
 
     change(tmp_path / "one.json", group)
     dataset = open_dataset(tmp_path)
-    [first] = [one for one in check_pairs(dataset) if one[0].id == "one"]
+    [first] = [one for one in decoded(dataset) if one[0].id == "one"]
     assert (first[2][20:, :4] == IGNORE_INDEX).all()
     objects = first[0].instances((HEIGHT, WIDTH))
     assert objects is not None
@@ -224,7 +225,7 @@ def test_a_labelme_circle_is_round(tmp_path: Path) -> None:
         tmp_path / "one.json",
         lambda content: content["shapes"].append({"label": "sun", "shape_type": "circle", "points": [[20, 12], [28, 12]]}),
     )
-    [(_, _, mask)] = check_pairs(open_dataset(tmp_path))
+    [(_, _, mask)] = decoded(open_dataset(tmp_path))
     rows, columns = np.mgrid[:HEIGHT, :WIDTH] + 0.5
     distance = np.hypot(rows - 12, columns - 20)
     assert (mask[distance < 7.2] == 1).all() and (mask[distance > 8.8] == 0).all()

@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segmodels.dataset import check_pairs, load_pair, open_dataset
+from segmodels.dataset import open_dataset
 from segmodels.errors import DatasetError
+from segmodels.ledger import Ledger
+from segmodels.pairs import load
 from segmodels.prepare import prepare
 from segmodels.samples import SegmentationClass
-from tests.conftest import MakeDataset
+from tests.conftest import MakeDataset, decoded, examined
 
 HALVES = np.array([[0, 0, 1, 1]] * 2, np.uint8)
 
@@ -20,7 +22,7 @@ HALVES = np.array([[0, 0, 1, 1]] * 2, np.uint8)
 def listed(root: Path) -> str:
     """What is wrong with a dataset."""
     with pytest.raises(DatasetError) as caught:
-        list(check_pairs(open_dataset(root)))
+        examined(open_dataset(root))
     return str(caught.value)
 
 
@@ -30,7 +32,7 @@ def test_a_folder_is_matched_by_stem(make_dataset: MakeDataset) -> None:
     (root / "images" / "one.png").unlink()
     dataset = open_dataset(root)
     assert dataset.format == "folder"
-    image, mask = load_pair(dataset.samples[0], dataset.classes)
+    image, mask = load(dataset.samples[0], dataset.classes)
     assert image[0, 0].tolist() == [9, 8, 7]
     assert mask.tolist() == HALVES.tolist()
 
@@ -45,7 +47,7 @@ def test_colour_masks_by_the_classes_colours(make_dataset: MakeDataset) -> None:
     ]
     root = make_dataset({"one": colors[[[0, 1, 2, 0]]]}, classes=classes)
     dataset = open_dataset(root)
-    assert load_pair(dataset.samples[0], dataset.classes)[1].tolist() == [[0, 1, 255, 0]]
+    assert load(dataset.samples[0], dataset.classes)[1].tolist() == [[0, 1, 255, 0]]
 
 
 def test_without_classes_json_the_palette_tells(make_dataset: MakeDataset) -> None:
@@ -61,7 +63,7 @@ def test_without_classes_json_the_palette_tells(make_dataset: MakeDataset) -> No
         SegmentationClass("class_1", 1, (20, 21, 22)),
         SegmentationClass("class_2", 2, (30, 31, 32)),
     ]
-    assert load_pair(dataset.samples[0], dataset.classes)[1].tolist() == [[0, 2, 255]]
+    assert load(dataset.samples[0], dataset.classes)[1].tolist() == [[0, 2, 255]]
 
 
 def test_a_folders_csv_gives_splits_and_groups(make_dataset: MakeDataset) -> None:
@@ -133,7 +135,7 @@ def test_camvids_lists_give_the_splits_and_names_the_sequences(camvid: Path) -> 
         ("0003_b", "val", "0003"),
         ("0004_c", "test", "0004"),
     ]
-    assert len(list(check_pairs(dataset))) == 4
+    assert len(decoded(dataset)) == 4
 
 
 @pytest.mark.parametrize("line", ["train/0001_a.jpg", "../outside.jpg train/0001_a_L.png", "/etc/passwd /etc/passwd"])
@@ -154,7 +156,7 @@ def test_the_real_camvid(real_data: Path) -> None:
     dataset = open_dataset(real_data / "camvid")
     assert Counter(one.split for one in dataset.samples) == {"train": 367, "val": 101, "test": 233}
     assert [one.name for one in dataset.classes][:3] == ["Sky", "Building", "Pole"]
-    image, mask = load_pair(dataset.samples[0], dataset.classes)
+    image, mask = load(dataset.samples[0], dataset.classes)
     assert image.shape == (360, 480, 3)
     # ids are the indices here, and 11 is void
     raw = np.array(Image.open(dataset.samples[0].annotation.files[0]))
@@ -167,14 +169,14 @@ CAMVID = [SegmentationClass(str(value), value, (value, 0, 0), value == 11) for v
 @pytest.mark.parametrize("name", ["image_gray", "image_cmyk_jpeg", "mask_palette_void255", "mask_rgba"])
 def test_odd_files_that_mean_only_one_thing_are_read(real_data: Path, name: str) -> None:
     dataset = open_dataset(real_data / "oddities" / name, classes=CAMVID)
-    [(_, image, mask)] = check_pairs(dataset)
+    [(_, image, mask)] = decoded(dataset)
     assert image.shape == (*mask.shape, 3)
     assert len(np.unique(mask)) > 3
 
 
 def test_ids_beyond_a_byte_are_read_when_classes_have_them(real_data: Path) -> None:
     thousands = [SegmentationClass(str(value), value * 1000, (value, 0, 0), value == 11) for value in range(12)]
-    [(sample, _, mask)] = check_pairs(open_dataset(real_data / "oddities" / "mask_16bit", classes=thousands))
+    [(sample, _, mask)] = decoded(open_dataset(real_data / "oddities" / "mask_16bit", classes=thousands))
     raw = np.array(Image.open(sample.annotation.files[0])) // 1000
     assert (mask == np.where(raw == 11, 255, raw)).all()
 
@@ -196,7 +198,7 @@ def test_ids_beyond_a_byte_are_read_when_classes_have_them(real_data: Path) -> N
 )
 def test_odd_files_that_could_mislead_are_refused(real_data: Path, name: str, fault: str) -> None:
     with pytest.raises(DatasetError, match=fault):
-        list(check_pairs(open_dataset(real_data / "oddities" / name, classes=CAMVID)))
+        examined(open_dataset(real_data / "oddities" / name, classes=CAMVID))
 
 
 LEFT = np.array([[255, 255, 0, 0]] * 2, np.uint8)
@@ -220,10 +222,10 @@ def test_a_folder_of_masks_a_class_lets_classes_overlap(tmp_path: Path) -> None:
     dataset = open_dataset(overlapping(tmp_path, {"sky": {"one": LEFT}, "bird": {"one": MIDDLE, "two": MIDDLE * 0}}))
     assert (dataset.format, dataset.task) == ("class_folders", "multilabel")
     assert [one.name for one in dataset.classes] == ["bird", "sky"]
-    _, labelling = load_pair(dataset.samples[0], dataset.classes)
+    _, labelling = load(dataset.samples[0], dataset.classes)
     assert labelling[:, 0].tolist() == [[0, 1, 1, 255], [1, 1, 0, 0]]
     # there is no mask of the sky for it
-    assert not load_pair(dataset.samples[1], dataset.classes)[1].any()
+    assert not load(dataset.samples[1], dataset.classes)[1].any()
 
 
 def test_masks_a_class_with_a_fault_name_it(tmp_path: Path) -> None:
@@ -242,7 +244,7 @@ def test_masks_of_a_class_that_is_not_named_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"there are masks of bird, but the classes are sky.*ignore: true"):
         open_dataset(root, classes=only)
     dataset = open_dataset(root, classes=[*only, SegmentationClass("bird", 1, (0, 0, 0), ignore=True)])
-    assert load_pair(dataset.samples[0], dataset.classes)[1].tolist() == [[[1, 1, 0, 0]] * 2]
+    assert load(dataset.samples[0], dataset.classes)[1].tolist() == [[[1, 1, 0, 0]] * 2]
 
 
 def test_folders_of_sequences_are_no_classes(make_dataset: MakeDataset) -> None:
@@ -269,7 +271,7 @@ def test_a_class_may_have_the_id_255(make_dataset: MakeDataset) -> None:
     """Masks of yes and no come as 0 and 255."""
     root = make_dataset({"one": HALVES * 255}, classes=[{"id": 0, "name": "background"}, {"id": 255, "name": "polyp"}])
     dataset = open_dataset(root, task="binary")
-    assert load_pair(dataset.samples[0], dataset.classes)[1].tolist() == HALVES.tolist()
+    assert load(dataset.samples[0], dataset.classes)[1].tolist() == HALVES.tolist()
 
 
 def test_masks_that_teach_nothing_are_refused(make_dataset: MakeDataset, tmp_path: Path) -> None:
@@ -277,7 +279,17 @@ def test_masks_that_teach_nothing_are_refused(make_dataset: MakeDataset, tmp_pat
     root = make_dataset(dict.fromkeys("xyz", HALVES * 255))
     (root / "samples.csv").write_text("id,split\nx,train\ny,val\nz,test\n")
     with pytest.raises(DatasetError, match=r"show only a of a, b.*\(a = 0, b = 1\).*255 is void unless a class has that id"):
-        prepare(open_dataset(root), tmp_path / "store", method="given", group_pattern=None, val=0.0, test=0.0, seed=0)
+        prepare(
+            open_dataset(root),
+            tmp_path / "store",
+            ledger=Ledger(),
+            kept=tmp_path / "kept",
+            method="given",
+            group_pattern=None,
+            val=0.0,
+            test=0.0,
+            seed=0,
+        )
     assert not (tmp_path / "store").exists()
 
 
@@ -293,7 +305,17 @@ def test_a_split_that_shows_nothing_is_refused(tmp_path: Path) -> None:
     root = overlapping(tmp_path / "d", {"sky": {"x": LEFT, "y": LEFT * 0, "z": LEFT}})
     (root / "samples.csv").write_text("id,split\nx,train\ny,val\nz,test\n")
     with pytest.raises(DatasetError, match=r"none of the 1 masks of the split val shows any of sky: there is nothing to score"):
-        prepare(open_dataset(root), tmp_path / "store", method="given", group_pattern=None, val=0.0, test=0.0, seed=0)
+        prepare(
+            open_dataset(root),
+            tmp_path / "store",
+            ledger=Ledger(),
+            kept=tmp_path / "kept",
+            method="given",
+            group_pattern=None,
+            val=0.0,
+            test=0.0,
+            seed=0,
+        )
 
 
 def test_one_class_alone_is_refused(make_dataset: MakeDataset) -> None:

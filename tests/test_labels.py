@@ -6,11 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from segmodels import images, metrics, store
+from segmodels import images, metrics
+from segmodels.assembly import Place
 from segmodels.errors import DatasetError
-from segmodels.labels import Labels, SetTable, decide, num_logits
+from segmodels.label_sets import SetTable
+from segmodels.labels import Labels, decide, num_logits
 from segmodels.samples import IGNORE_INDEX, SegmentationClass
-from segmodels.store import Packed, Place, Store
+from segmodels.shards import Pair
+from tests.conftest import stored
 
 VOID = IGNORE_INDEX
 OVERLAPPING = np.array([[[1, 1, 0, VOID]], [[0, 1, 0, VOID]], [[0, 0, 0, VOID]]], np.uint8)
@@ -69,14 +72,12 @@ def test_counts_of_exclusive_classes_are_the_confusions_sums() -> None:
 
 def test_a_store_keeps_overlapping_classes(tmp_path: Path) -> None:
     image = np.zeros((1, 4, 3), np.uint8)
-    samples = [Packed("x", image, OVERLAPPING), Packed("y", image, OVERLAPPING[..., ::-1].copy())]
+    samples = [Pair("x", image, OVERLAPPING), Pair("y", image, OVERLAPPING[..., ::-1].copy())]
     places = {"x": Place("train", "x"), "y": Place("test", "y")}
     digests = []
     for name, order in (("one", samples), ("two", samples[::-1])):
-        (tmp_path / name).mkdir()
-        store.write(tmp_path / name, order, CLASSES, "multilabel", place=lambda: places)
-        found = Store(tmp_path / name)
-        for row, sample in enumerate(order):
+        found = stored(tmp_path / name, order, CLASSES, "multilabel", places=places, pairs_a_shard=1)
+        for row, sample in enumerate(samples):
             assert found.labelling(row).tolist() == sample.labelling.tolist()
         digests.append(found.digest("test"))
     counted = found.manifest[["pixels_0", "pixels_1", "pixels_2", "pixels_void"]].to_numpy()
@@ -86,12 +87,10 @@ def test_a_store_keeps_overlapping_classes(tmp_path: Path) -> None:
 
 
 def test_the_same_pixels_of_another_task_are_another_dataset(tmp_path: Path) -> None:
-    sample = Packed("x", np.zeros((1, 2, 3), np.uint8), np.array([[0, 1]], np.uint8))
+    sample = Pair("x", np.zeros((1, 2, 3), np.uint8), np.array([[0, 1]], np.uint8))
     found = {}
     for task in ("multiclass", "binary"):
-        (tmp_path / task).mkdir()
-        store.write(tmp_path / task, [sample], CLASSES[:2], task, place=lambda: {"x": Place("train", "x")})
-        found[task] = Store(tmp_path / task).sha256
+        found[task] = stored(tmp_path / task, [sample], CLASSES[:2], task).sha256
     assert found["multiclass"] != found["binary"]
 
 

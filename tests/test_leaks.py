@@ -16,6 +16,7 @@ from segmodels.dataset import open_dataset
 from segmodels.duplicates import NEAR, Fingerprint
 from segmodels.errors import DatasetError
 from segmodels.leaks import Leak, Placed
+from segmodels.ledger import Ledger
 from segmodels.prepare import prepare
 from segmodels.samples import Split
 from segmodels.store import Store
@@ -109,7 +110,18 @@ def drawn_again(root: Path) -> Path:
 def test_copies_stay_on_one_side_where_splits_are_drawn(tmp_path: Path) -> None:
     dataset = open_dataset(drawn_again(tmp_path / "data"))
     told: list[str] = []
-    prepare(dataset, tmp_path / "store", method="group", group_pattern=None, val=0.2, test=0.3, seed=0, notice=told.append)
+    prepare(
+        dataset,
+        tmp_path / "store",
+        ledger=Ledger(),
+        kept=tmp_path / "kept",
+        method="group",
+        group_pattern=None,
+        val=0.2,
+        test=0.3,
+        seed=0,
+        notice=told.append,
+    )
     split_of = Store(tmp_path / "store").manifest.set_index("id")["split"]
     assert all(split_of[f"first_{seed}"] == split_of[f"second_{seed}"] for seed in range(20))
     assert (told, json.loads((tmp_path / "store" / "leaks.json").read_text())) == ([], [])
@@ -121,7 +133,15 @@ def test_copies_on_two_sides_of_given_lists_are_told_or_refused(tmp_path: Path) 
     rows[0] = "first_0,val"
     (root / "samples.csv").write_text("\n".join(["id,split", *rows]))
     told: list[str] = []
-    prepared = {"method": "given", "group_pattern": None, "val": 0.2, "test": 0.3, "seed": 0}
+    prepared = {
+        "ledger": Ledger(),
+        "kept": tmp_path / "kept",
+        "method": "given",
+        "group_pattern": None,
+        "val": 0.2,
+        "test": 0.3,
+        "seed": 0,
+    }
     prepare(open_dataset(root), tmp_path / "store", **prepared, notice=told.append)  # type: ignore[arg-type]
     assert "leak: first_1 and second_1: the same image in train and test" in told
     assert sum("images that look the same" in one for one in told) == 2  # ten are the same; twelve are told

@@ -7,8 +7,9 @@ import pytest
 from PIL import Image
 
 from segmodels import shapes
-from segmodels.dataset import check_pairs, open_dataset
+from segmodels.dataset import open_dataset
 from segmodels.errors import InputError
+from tests.conftest import decoded
 
 
 def test_the_same_seed_draws_the_same_files(tmp_path: Path) -> None:
@@ -29,7 +30,7 @@ def test_pictures_do_not_depend_on_how_many_there_are(tmp_path: Path) -> None:
 
 def test_it_is_a_sound_dataset_with_five_classes(drawn: Path) -> None:
     dataset = open_dataset(drawn)
-    pairs = list(check_pairs(dataset))
+    pairs = decoded(dataset)
     assert len(pairs) == 24
     assert {int(value) for _, _, mask in pairs for value in np.unique(mask)} == {0, 1, 2, 3, 4}
 

@@ -7,15 +7,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from segmodels import store
+from segmodels.assembly import Place
 from segmodels.errors import DatasetError
 from segmodels.samples import SPLITS, SegmentationClass
-from segmodels.store import Packed, Place, Store
+from segmodels.shards import Pair
+from segmodels.store import Store
+from tests.conftest import stored
 
 CLASSES = [SegmentationClass("a", 0, (1, 2, 3)), SegmentationClass("b", 4, (4, 5, 6)), SegmentationClass("v", 9, (0, 0, 0), True)]
 
 
-def packed(count: int = 6, *, changed: int | None = None) -> list[Packed]:
+def packed(count: int = 6, *, changed: int | None = None) -> list[Pair]:
     rng = np.random.default_rng(5)
     samples = []
     for n in range(count):
@@ -24,25 +26,23 @@ def packed(count: int = 6, *, changed: int | None = None) -> list[Packed]:
         mask = rng.choice(np.array([0, 1, 255], np.uint8), (height, width))
         if n == changed:
             mask[0, 0] = 1 - min(mask[0, 0], 1)
-        samples.append(Packed(f"s{n}", image, mask))
+        samples.append(Pair(f"s{n}", image, mask))
     return samples
 
 
-def places(samples: list[Packed]) -> dict[str, Place]:
+def places(samples: list[Pair]) -> dict[str, Place]:
     """The samples in turn to train, val and test, each a group of its own."""
     return {one.id: Place(SPLITS[position % 3], f"g{position}") for position, one in enumerate(samples)}
 
 
-def written(folder: Path, samples: list[Packed], *, shard_bytes: int = store.SHARD_BYTES) -> Store:
-    folder.mkdir()
-    store.write(folder, samples, CLASSES, place=lambda: places(samples), shard_bytes=shard_bytes)
-    return Store(folder)
+def written(folder: Path, samples: list[Pair], *, pairs_a_shard: int = 100) -> Store:
+    return stored(folder, samples, CLASSES, places=places(samples), pairs_a_shard=pairs_a_shard)
 
 
 def test_pixels_come_back_over_many_shards(tmp_path: Path) -> None:
     samples = packed()
-    found = written(tmp_path / "s", samples, shard_bytes=300)
-    assert len(list((tmp_path / "s").glob("images-*.bin"))) > 2
+    found = written(tmp_path / "s", samples, pairs_a_shard=2)
+    assert len(list((tmp_path / "s").glob("images-*.bin"))) == 3
     for row, sample in enumerate(samples):
         assert (found.image(row) == sample.image).all()
         assert (found.mask(row) == sample.labelling).all()
@@ -53,7 +53,7 @@ def test_pixels_come_back_over_many_shards(tmp_path: Path) -> None:
 
 def test_the_manifest_counts_pixels(tmp_path: Path) -> None:
     mask = np.array([[0, 0, 1], [255, 255, 255]], np.uint8)
-    found = written(tmp_path / "s", [Packed("x", np.zeros((2, 3, 3), np.uint8), mask)])
+    found = written(tmp_path / "s", [Pair("x", np.zeros((2, 3, 3), np.uint8), mask)])
     row = found.manifest.iloc[0]
     assert (row["pixels_0"], row["pixels_1"], row["pixels_void"], row["height"], row["width"]) == (2, 1, 3, 2, 3)
 

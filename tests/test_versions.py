@@ -5,24 +5,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from segmodels import store, versions
+from segmodels import versions
+from segmodels.assembly import Place
 from segmodels.samples import SegmentationClass, Split
-from segmodels.store import Packed, Place, Store
+from segmodels.shards import Pair
+from segmodels.store import Store
 from segmodels.versions import ClassMove
+from tests.conftest import stored
 
 CLASSES = [SegmentationClass(name, index, (index, 0, 0)) for index, name in enumerate(("ground", "tree"))]
 
 
 def version(folder: Path, images: dict[str, tuple[int, list[int], Split]]) -> Store:
     """A store of 1 x 4 images: by id their gray, their labels and their split."""
-    folder.mkdir()
     samples = [
-        Packed(name, np.full((1, 4, 3), gray, np.uint8), np.array([labels], np.uint8))
-        for name, (gray, labels, _) in images.items()
+        Pair(name, np.full((1, 4, 3), gray, np.uint8), np.array([labels], np.uint8)) for name, (gray, labels, _) in images.items()
     ]
     places = {name: Place(split, name) for name, (_, _, split) in images.items()}
-    store.write(folder, samples, CLASSES, place=lambda: places)
-    return Store(folder)
+    return stored(folder, samples, CLASSES, places=places)
 
 
 def test_images_are_followed_through_a_change(tmp_path: Path) -> None:

@@ -10,10 +10,12 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from segmodels.dataset import check_pairs, open_dataset
+from segmodels.dataset import open_dataset
 from segmodels.errors import DatasetError
+from segmodels.ledger import Ledger
 from segmodels.prepare import prepare
 from segmodels.store import Store
+from tests.conftest import decoded, examined
 from tests.test_cli import segmodels
 from tests.test_every_format import HEIGHT, SCENES, WIDTH, WRITERS, camvid, coco, folder, labels, voc, written
 
@@ -76,10 +78,10 @@ def test_quarantine_takes_in_the_rest_and_keeps_the_list(write: Callable[..., No
     assert len(noted["left_out"]) == 1 and "two.png: cannot be read" in noted["left_out"][0]
     # where lists still name what was left out, that is known; anything else that is missing is not
     dataset = open_dataset(copy)
-    assert sorted(sample.id for sample, _, _ in check_pairs(dataset)) == ["one", "three"]
+    assert sorted(sample.id for sample, _, _ in decoded(dataset)) == ["one", "three"]
     dataset.samples[0].image_path.unlink()
     with pytest.raises(DatasetError):
-        list(check_pairs(open_dataset(copy)))
+        examined(open_dataset(copy))
 
 
 def test_where_nothing_is_sound_nothing_comes_in(params_file: Path, tmp_path: Path) -> None:
@@ -115,7 +117,7 @@ def test_damaged_files_are_refused_or_read_and_nothing_else_happens(write: Calla
                     content[place : place + 4] = content[place // 2 : place // 2 + 4]
         path.write_bytes(content)
         try:
-            list(check_pairs(open_dataset(root)))
+            decoded(open_dataset(root))
         except DatasetError:
             pass
         finally:
@@ -135,7 +137,8 @@ def test_our_own_splits_of_camvid_do_not(real_data: Path, tmp_path: Path) -> Non
     dataset = open_dataset(real_data / "camvid")
     told: list[str] = []
     drawn = {"method": "group", "group_pattern": None, "val": 0.3, "test": 0.3, "seed": 1}
-    prepare(dataset, tmp_path / "store", **drawn, notice=told.append)  # type: ignore[arg-type]
+    with Ledger() as ledger:
+        prepare(dataset, tmp_path / "store", ledger=ledger, kept=tmp_path / "kept", **drawn, notice=told.append)  # type: ignore[arg-type]
     manifest = Store(tmp_path / "store").manifest
     assert manifest.groupby("group")["split"].nunique().eq(1).all()
     assert set(manifest["split"]) == {"train", "val", "test"}

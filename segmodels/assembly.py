@@ -1,0 +1,119 @@
+"""From shards to a store: which sample belongs where, and what the whole comes to."""
+
+import hashlib
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from segmodels.atomic import write_json
+from segmodels.label_sets import SetTable
+from segmodels.samples import SPLITS, SegmentationClass, Split, Task
+from segmodels.shards import Shard, images_of, masks_of
+from segmodels.store import MANIFEST, check_pixels
+
+
+class Place(NamedTuple):
+    """Where a sample belongs."""
+
+    split: Split
+    group: str
+
+
+def write(
+    folder: Path,
+    made: Sequence[Shard],
+    classes: Sequence[SegmentationClass],
+    task: Task = "multiclass",
+    *,
+    places: Mapping[str, Place],
+) -> None:
+    """Write a store into an empty folder. Shards become hard links, so that they lie on the disk once.
+
+    Args:
+        places: where each sample belongs, by its id.
+    """
+    table = SetTable()
+    for one in sorted({labels for shard in made for labels in shard.sets}):  # the same numbers, however the shards came about
+        table.add(one)
+    for shard in made:
+        _link(images_of(shard), folder / _images(shard))
+        _write_masks(shard, table, folder / _masks(shard))
+    manifest, totals = _manifest(made, places)
+    manifest = MANIFEST.validate(manifest)
+    check_pixels(manifest, task)
+    manifest.to_parquet(folder / "manifest.parquet", index=False)
+    columns = (manifest[name] for name in ("id", "split", "sha256"))
+    lines = [task, *(f"{name}\0{split}\0{sha256}" for name, split, sha256 in zip(*columns, strict=True))]
+    mean, std = _moments(manifest, totals)
+    write_json(
+        folder / "dataset.json",
+        {
+            "task": task,
+            "label_sets": table.sets,
+            "classes": [one.to_dict() for one in classes],
+            "mean": mean,
+            "std": std,
+            "num_images": {split: int((manifest["split"] == split).sum()) for split in SPLITS},
+            "sha256": hashlib.sha256("\n".join(lines).encode()).hexdigest(),
+        },
+    )
+
+
+def _manifest(made: Sequence[Shard], places: Mapping[str, Place]) -> tuple[pd.DataFrame, np.ndarray]:
+    """The manifest, and the sums of each image's channels and of their squares, N x 2 x C."""
+    parts, sums = [], []
+    for shard in made:
+        rows = []
+        for row in shard.rows:
+            counted = {key: value for key, value in row.items() if not isinstance(value, list)}
+            by_class = {f"pixels_{index}": pixels for index, pixels in enumerate(row["pixels"])}
+            rows.append({**counted, **by_class, **places[row["id"]]._asdict(), "images": _images(shard), "masks": _masks(shard)})
+            sums.append([row["total"], row["squares"]])
+        parts.append(pd.DataFrame(rows))
+    manifest = pd.concat(parts, ignore_index=True)
+    order = np.argsort(manifest["id"].to_numpy(), kind="stable")
+    return manifest.iloc[order].reset_index(drop=True), np.array(sums, np.int64)[order]
+
+
+def _moments(manifest: pd.DataFrame, sums_N2C: np.ndarray) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation of the training images' channels, from integer sums: exact, in any order."""
+    training = (manifest["split"] == "train").to_numpy()
+    count = max(1, int((manifest["height"] * manifest["width"])[training].sum()))
+    totals, squares = sums_N2C[training].astype(object).sum(axis=0)  # Python's integers do not overflow
+    mean = [float(total / count) for total in totals]
+    variance = [float(square / count) - one**2 for square, one in zip(squares, mean, strict=True)]
+    return mean, [max(one, 1.0) ** 0.5 for one in variance]  # 1: images of one colour
+
+
+def _images(shard: Shard) -> str:
+    return f"images-{shard.images[:16]}.bin"
+
+
+def _masks(shard: Shard) -> str:
+    meaning = f"{shard.masks}{shard.sets or ''}"  # where classes overlap, the same bytes may say something else
+    return f"masks-{hashlib.sha256(meaning.encode()).hexdigest()[:16]}.bin"
+
+
+def _link(source: Path, target: Path) -> None:
+    if target.exists():  # of another shard with the same pixels
+        return
+    try:
+        os.link(source, target)
+    except OSError:  # another disk, or one that knows no links
+        shutil.copyfile(source, target)
+
+
+def _write_masks(shard: Shard, table: SetTable, target: Path) -> None:
+    """A shard's masks, in the numbers of the whole dataset's table."""
+    values = table.renumbered(shard.sets)
+    if (values[: len(shard.sets)] == np.arange(len(shard.sets))).all():
+        _link(masks_of(shard), target)
+    elif not target.exists():
+        with masks_of(shard).open("rb") as source, target.open("wb") as file:
+            while block := source.read(2**24):
+                file.write(values[np.frombuffer(block, np.uint8)].data)

@@ -1,0 +1,147 @@
+"""What need not be found out twice: the hashes of files that were not touched since, and what was counted in pairs that were sound.
+
+An SQLite file in the project's work folder. Nothing is lost with it but time: one that is damaged is begun anew.
+"""
+
+import contextlib
+import hashlib
+import json
+import sqlite3
+import time
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+
+from segmodels.dataset import Dataset
+from segmodels.pairs import Facts
+from segmodels.workers import cores
+
+SETTLED_NS = 2 * 10**9
+"""A file that was written less than so long ago may be written again without its time showing it."""
+
+DECODING = ("annotations", "duplicates", "images", "pairs", "samples")
+DECODERS = ("imagehash", "numpy", "pillow", "pycocotools")
+"""Modules and libraries that decide what is read from a file."""
+
+Stamp = tuple[int, int, int]
+"""Size, time of change in ns, and inode."""
+
+
+class Ledger:
+    """Opened at `path`, or kept in memory."""
+
+    def __init__(self, path: Path | None = None, *, now_ns: Callable[[], int] = time.time_ns) -> None:
+        self.now_ns = now_ns
+        self._database = _opened(path)
+
+    def __enter__(self) -> "Ledger":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._database.close()
+
+    def digests(self, paths: Iterable[Path]) -> dict[Path, str]:
+        """The sha256 of every file that there is; none of those that cannot be read."""
+        found: dict[Path, str] = {}
+        fresh: dict[Path, Stamp] = {}
+        for path in dict.fromkeys(paths):
+            stamp = _stamp(path)
+            if stamp is None:
+                continue
+            noted = self._database.execute(
+                "SELECT size, mtime_ns, inode, sha256 FROM files WHERE path = ?", (str(path),)
+            ).fetchone()
+            if noted is not None and noted[:3] == stamp:
+                found[path] = noted[3]
+            else:
+                fresh[path] = stamp
+        settled = self.now_ns() - SETTLED_NS
+        with ThreadPoolExecutor(cores()) as threads:  # hashing lets go of the interpreter
+            found |= {path: one for path, one in zip(fresh, threads.map(_sha256, fresh), strict=True) if one}
+        self._note(
+            "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?)",
+            ((str(path), *stamp, found[path]) for path, stamp in fresh.items() if path in found and stamp[1] < settled),
+        )
+        return found
+
+    def keys(self, dataset: Dataset) -> dict[str, str]:
+        """Of every sample whose files can be read, by id, a name for all that decides what is decoded: equal keys, equal pixels."""
+        digests = self.digests(path for sample in dataset.samples for path in sample.files)
+        meaning = digest(dataset.task, repr(dataset.classes), _decoding())
+        found = {}
+        for sample in dataset.samples:
+            with contextlib.suppress(KeyError):
+                found[sample.id] = digest(meaning, sample.key(digests.__getitem__))
+        return found
+
+    def facts(self, keys: Iterable[str]) -> dict[str, Facts]:
+        """What was counted in the pairs of these keys, of those that are known to be sound."""
+        found = {}
+        for key in keys:
+            noted = self._database.execute("SELECT facts FROM pairs WHERE key = ?", (key,)).fetchone()
+            if noted is not None:
+                found[key] = Facts(**json.loads(noted[0]))
+        return found
+
+    def note(self, facts: Mapping[str, Facts]) -> None:
+        """Keep what was counted in sound pairs, by key."""
+        self._note("INSERT OR REPLACE INTO pairs VALUES (?, ?)", ((key, json.dumps(one.to_dict())) for key, one in facts.items()))
+
+    def _note(self, statement: str, rows: Iterable[tuple[object, ...]]) -> None:
+        with contextlib.suppress(sqlite3.OperationalError), self._database:  # a full disk costs time later, no more
+            self._database.executemany(statement, rows)
+
+
+def digest(*parts: str) -> str:
+    """The sha256 of texts, one after the other."""
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+def _opened(path: Path | None) -> sqlite3.Connection:
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    for attempt in ("as it is", "begun anew"):
+        database = sqlite3.connect(":memory:" if path is None else path, timeout=60)
+        try:
+            with database:
+                database.execute(
+                    "CREATE TABLE IF NOT EXISTS files "
+                    "(path TEXT PRIMARY KEY, size INTEGER, mtime_ns INTEGER, inode INTEGER, sha256 TEXT) WITHOUT ROWID"
+                )
+                database.execute("CREATE TABLE IF NOT EXISTS pairs (key TEXT PRIMARY KEY, facts TEXT) WITHOUT ROWID")
+            if database.execute("PRAGMA quick_check(1)").fetchone() == ("ok",):
+                return database
+        except sqlite3.OperationalError:  # the disk, or a lock
+            database.close()
+            raise
+        except sqlite3.DatabaseError:
+            pass
+        database.close()
+        assert path is not None and attempt == "as it is", "a new database is damaged"
+        path.unlink()
+    raise AssertionError
+
+
+def _stamp(path: Path) -> Stamp | None:
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    return stat.st_size, stat.st_mtime_ns, stat.st_ino
+
+
+def _sha256(path: Path) -> str | None:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return None
+
+
+@cache
+def _decoding() -> str:
+    """Of the code that decodes: what another version counted is not known."""
+    sources = [Path(__file__).with_name(f"{name}.py").read_text(encoding="utf-8") for name in DECODING]
+    return digest(*sources, *map(metadata.version, DECODERS))
