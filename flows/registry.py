@@ -21,7 +21,7 @@ from mlflow.models import ModelSignature
 from mlflow.types import Schema, TensorSpec
 
 import segmodels
-from segmodels import bundle, locks, tracking
+from segmodels import bundle, digests, locks, tracking
 from segmodels.errors import InputError
 from segmodels.predict import Predictor
 from segmodels.project import LOCKS
@@ -134,8 +134,8 @@ def _registered(client: MlflowClient, project: str, folder: Path, best: dict[str
         _BUNDLE: best["bundle_sha256"],
         "segmodels.candidate": best["name"],
         "segmodels.dataset_sha256": bundle.load(folder).facts.dataset_sha256,
-        "segmodels.dvc_lock_sha256": _sha256_of(Path("dvc.lock")),
-        "segmodels.params_sha256": _sha256_of(Path("params.yaml")),
+        "segmodels.dvc_lock_sha256": digests.of_file(Path("dvc.lock")),
+        "segmodels.params_sha256": digests.of_file(Path("params.yaml")),
         "segmodels.git_commit": _git_commit(),
     }
     uri = _log_model(folder, run_id)
@@ -193,10 +193,6 @@ def _champion(client: MlflowClient, project: str) -> ModelVersion | None:
 
 def _versions(client: MlflowClient, project: str, tag: str, value: str) -> list[ModelVersion]:
     return list(client.search_model_versions(f"name = '{project}' and tags.`{tag}` = '{value}'"))
-
-
-def _sha256_of(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _git_commit() -> str:

@@ -201,7 +201,7 @@ def ingest(
     path: ParamsPath = PARAMS,
 ) -> None:
     """Check a dataset and copy it to where params.yaml has it; one with a fault is refused whole, unless quarantined."""
-    from segmodels import problems
+    from segmodels import problems, quiet
     from segmodels.dataset import open_dataset
     from segmodels.errors import DatasetError
     from segmodels.ingest import ingest as bring_in
@@ -210,6 +210,7 @@ def ingest(
 
     settings = _read(path)
     problems.forget(REPORTS)
+    quiet.wait(source, notice=console.say)
     try:
         dataset = open_dataset(
             source,

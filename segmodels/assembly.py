@@ -1,6 +1,5 @@
 """From shards to a store: which sample belongs where, and what the whole comes to."""
 
-import hashlib
 import os
 import shutil
 from collections.abc import Mapping, Sequence
@@ -10,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from segmodels import digests
 from segmodels.atomic import write_json
 from segmodels.label_sets import SetTable
 from segmodels.samples import SPLITS, SegmentationClass, Split, Task
@@ -48,7 +48,7 @@ def write(
     check_pixels(manifest, task)
     manifest.to_parquet(folder / "manifest.parquet", index=False)
     columns = (manifest[name] for name in ("id", "split", "sha256"))
-    lines = [task, *(f"{name}\0{split}\0{sha256}" for name, split, sha256 in zip(*columns, strict=True))]
+    lines = [task, *(f"{name}\n{split}\n{sha256}" for name, split, sha256 in zip(*columns, strict=True))]
     mean, std = _moments(manifest, totals)
     write_json(
         folder / "dataset.json",
@@ -59,7 +59,7 @@ def write(
             "mean": mean,
             "std": std,
             "num_images": {split: int((manifest["split"] == split).sum()) for split in SPLITS},
-            "sha256": hashlib.sha256("\n".join(lines).encode()).hexdigest(),
+            "sha256": digests.of_texts(*lines),
         },
     )
 
@@ -96,7 +96,7 @@ def _images(shard: Shard) -> str:
 
 def _masks(shard: Shard) -> str:
     meaning = f"{shard.masks}{shard.sets or ''}"  # where classes overlap, the same bytes may say something else
-    return f"masks-{hashlib.sha256(meaning.encode()).hexdigest()[:16]}.bin"
+    return f"masks-{digests.of_texts(meaning)[:16]}.bin"
 
 
 def _link(source: Path, target: Path) -> None:

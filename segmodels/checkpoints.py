@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-from segmodels import atomic
+from segmodels import atomic, digests
 
 LAST = "last.ckpt"
 """Everything that going on after the last whole part of an epoch needs."""
@@ -69,17 +69,11 @@ def digest(inputs: dict[str, Any]) -> str:
     return hashed.hexdigest()
 
 
-def file_digest(path: Path) -> str | None:
-    """The hash of a file, None if there is none of that name."""
-    if not path.is_file():
-        return None
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def weights_digest(weights: str | None) -> dict[str, str | None] | None:
     """What a training began from: "imagenet" or a file, with its hash; None for nothing."""
-    return None if weights is None else {"name": weights, "sha256": file_digest(Path(weights))}
+    if weights is None:
+        return None
+    return {"name": weights, "sha256": digests.of_file(Path(weights)) if Path(weights).is_file() else None}
 
 
 def remove_others(folder: Path) -> None:

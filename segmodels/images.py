@@ -16,6 +16,8 @@ MAX_PIXELS = 50_000_000
 """Larger images are refused: a file of a few KB can claim any size (decompression bomb)."""
 
 _LAYER = {0: 0, 1: 1, 255: 1, 127: IGNORE_INDEX, 128: IGNORE_INDEX}
+_PNG_END = b"IEND\xaeB`\x82"
+"""The last chunk's name and checksum, without which somebody was still writing."""
 _EIGHT_BIT = ("1", "L", "P", "RGB", "RGBA", "LA", "CMYK", "YCbCr", "PA")
 
 
@@ -180,6 +182,8 @@ def _decode(path: Path) -> Image.Image:
             # Pillow decodes a PNG that lacks its last bytes; only the chunks' checksums tell that a copy was cut short
             with Image.open(path, formats=("PNG",)) as whole:
                 whole.verify()
+            if _PNG_END not in path.read_bytes():
+                raise DatasetError(f"{path}: ends before its last chunk does; export it again")
     except BaseException:
         image.close()
         raise

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from segmodels import atomic
+from segmodels import atomic, digests
 from segmodels.dataset import NOTED, Dataset, Noted, Progress, open_dataset, silent, within
 from segmodels.errors import DatasetError
 from segmodels.examination import examine
@@ -48,6 +48,7 @@ def ingest(
     source, target = dataset.root.resolve(), destination.resolve()
     if source == target or source in target.parents or target in source.parents:
         raise DatasetError(f"{dataset.root}: overlaps with {destination}, where it would be copied; keep the dataset elsewhere")
+    before = ledger.digests(path for sample in dataset.samples for path in sample.files)
     sizes: Counter[tuple[int, int]] = Counter()
     sound, problems = [], list[str]()
     try:
@@ -73,6 +74,7 @@ def ingest(
     copies = {path.relative_to(dataset.root): path for path in files}
     ingested = Ingested(len(sound), len(dataset.classes), sizes, left_out)
     same = _unchanged(copies, destination, ledger)
+    changed = list[str]()
     if not left_out and len(same) == len(copies) and _is_copy(destination, copies, noted):
         return ingested
     with atomic.folder(destination) as partial:
@@ -82,6 +84,11 @@ def ingest(
                 os.link(destination / inside, partial / inside)
             else:
                 shutil.copyfile(path, partial / inside)
+            now = same[inside] if inside in same else digests.of_file(partial / inside)
+            if now != before.get(path, now):  # of the samples' files, which were looked at
+                changed.append(f"{path}: was changed while it was read; bring the dataset in again when nobody writes to it")
+        if changed:
+            raise DatasetError(f"{dataset.root}: {len(changed)} files were changed meanwhile, nothing was written", changed)
         _note(noted, partial)
         if left_out:
             noted.left_out_here = _missing(partial, dataset)
@@ -89,11 +96,11 @@ def ingest(
     return ingested
 
 
-def _unchanged(copies: Mapping[Path, Path], destination: Path, ledger: Ledger) -> set[Path]:
-    """Which files the last copy has already, by their paths in it."""
+def _unchanged(copies: Mapping[Path, Path], destination: Path, ledger: Ledger) -> dict[Path, str]:
+    """The hashes of the files that the last copy has already, by their paths in it."""
     there = ledger.digests(destination / inside for inside in copies if not (destination / inside).is_symlink())
     new = ledger.digests(path for inside, path in copies.items() if destination / inside in there)
-    return {inside for inside, path in copies.items() if path in new and there[destination / inside] == new[path]}
+    return {inside: new[path] for inside, path in copies.items() if path in new and there[destination / inside] == new[path]}
 
 
 def _is_copy(destination: Path, copies: Mapping[Path, Path], noted: Noted) -> bool:

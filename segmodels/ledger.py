@@ -4,7 +4,6 @@ An SQLite file in the project's work folder. Nothing is lost with it but time: o
 """
 
 import contextlib
-import hashlib
 import json
 import sqlite3
 import time
@@ -14,6 +13,7 @@ from functools import cache
 from importlib import metadata
 from pathlib import Path
 
+from segmodels import digests
 from segmodels.dataset import Dataset
 from segmodels.pairs import Facts
 from segmodels.workers import cores
@@ -59,7 +59,7 @@ class Ledger:
                 fresh[path] = stamp
         settled = self.now_ns() - SETTLED_NS
         with ThreadPoolExecutor(cores()) as threads:  # hashing lets go of the interpreter
-            found |= {path: one for path, one in zip(fresh, threads.map(_sha256, fresh), strict=True) if one}
+            found |= {path: one for path, one in zip(fresh, threads.map(_readable_digest, fresh), strict=True) if one}
         self._note(
             "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?)",
             ((str(path), *stamp, found[path]) for path, stamp in fresh.items() if path in found and stamp[1] < settled),
@@ -68,12 +68,12 @@ class Ledger:
 
     def keys(self, dataset: Dataset) -> dict[str, str]:
         """Of every sample whose files can be read, by id, a name for all that decides what is decoded: equal keys, equal pixels."""
-        digests = self.digests(path for sample in dataset.samples for path in sample.files)
-        meaning = digest(dataset.task, repr(dataset.classes), _decoding())
+        hashes = self.digests(path for sample in dataset.samples for path in sample.files)
+        meaning = digests.of_texts(dataset.task, repr(dataset.classes), _decoding())
         found = {}
         for sample in dataset.samples:
             with contextlib.suppress(KeyError):
-                found[sample.id] = digest(meaning, sample.key(digests.__getitem__))
+                found[sample.id] = digests.of_texts(meaning, sample.key(hashes.__getitem__))
         return found
 
     def facts(self, keys: Iterable[str]) -> dict[str, Facts]:
@@ -92,11 +92,6 @@ class Ledger:
     def _note(self, statement: str, rows: Iterable[tuple[object, ...]]) -> None:
         with contextlib.suppress(sqlite3.OperationalError), self._database:  # a full disk costs time later, no more
             self._database.executemany(statement, rows)
-
-
-def digest(*parts: str) -> str:
-    """The sha256 of texts, one after the other."""
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
 def _opened(path: Path | None) -> sqlite3.Connection:
@@ -132,10 +127,9 @@ def _stamp(path: Path) -> Stamp | None:
     return stat.st_size, stat.st_mtime_ns, stat.st_ino
 
 
-def _sha256(path: Path) -> str | None:
+def _readable_digest(path: Path) -> str | None:
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return digests.of_file(path)
     except OSError:
         return None
 
@@ -144,4 +138,4 @@ def _sha256(path: Path) -> str | None:
 def _decoding() -> str:
     """Of the code that decodes: what another version counted is not known."""
     sources = [Path(__file__).with_name(f"{name}.py").read_text(encoding="utf-8") for name in DECODING]
-    return digest(*sources, *map(metadata.version, DECODERS))
+    return digests.of_texts(*sources, *map(metadata.version, DECODERS))

@@ -4,11 +4,11 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from segmodels import shards, workers
+from segmodels import digests, shards, workers
 from segmodels.dataset import Dataset, Progress, silent, unusable
 from segmodels.examination import SECONDS_A_PAIR, culprits
 from segmodels.images import size_of
-from segmodels.ledger import Ledger, digest
+from segmodels.ledger import Ledger
 from segmodels.samples import Sample
 from segmodels.shards import Order, Shard
 
@@ -36,15 +36,16 @@ def pack(
     problems = list[str]()
 
     def packed() -> Iterator[Sample]:
-        results = workers.each(shards.make, orders, processes=processes, seconds=_seconds)
-        for order, found in zip(orders, results, strict=True):
+        largest_first = sorted(orders, key=lambda order: -order.size)  # so that all processes end at about the same time
+        results = workers.each(shards.make, largest_first, processes=processes, seconds=_seconds)
+        for order, found in zip(largest_first, results, strict=True):
             problems.extend(_culprits(order, found) if isinstance(found, workers.Ended) else found)
             yield from order.samples
 
     for _ in progress(packed(), "packing images and masks", len(dataset.samples)):
         pass
     if problems or dataset.problems:
-        raise unusable(dataset, problems)
+        raise unusable(dataset, sorted(problems))
     return [shards.read(order.folder) for order in orders]
 
 
@@ -63,8 +64,9 @@ def _orders(
     sizes = {name: 3 * (pixels.get(keys.get(name, "")) or size_of(one.image_path)) for name, one in samples.items()}
     for part in shards.cut(sizes, shard_bytes=shard_bytes):
         # a file that cannot be read has no key, and the shard no future
-        folder = kept / digest(*(f"{name} {keys.get(name)}" for name in part))
-        yield Order(folder, [samples[name] for name in part], dataset.classes, dataset.task)
+        folder = kept / digests.of_texts(*(f"{name} {keys.get(name)}" for name in part))
+        size = sum(sizes[name] for name in part)
+        yield Order(folder, [samples[name] for name in part], dataset.classes, dataset.task, size)
 
 
 def _culprits(order: Order, ended: workers.Ended) -> list[str]:

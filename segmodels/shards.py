@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from segmodels import atomic
+from segmodels import atomic, digests
 from segmodels.errors import DatasetError
 from segmodels.label_sets import SetTable
 from segmodels.pairs import Facts, load
@@ -50,12 +50,13 @@ class Shard:
 
 @dataclass(frozen=True)
 class Order:
-    """A shard to be made."""
+    """A shard to be made. `size` is that of its images in bytes."""
 
     folder: Path
     samples: Sequence[Sample]
     classes: Sequence[SegmentationClass]
     task: Task
+    size: int
 
 
 def cut(sizes: Mapping[str, int], *, shard_bytes: int = SHARD_BYTES) -> Iterator[list[str]]:
@@ -110,7 +111,12 @@ def write(folder: Path, pairs: Iterable[Pair], classes: Sequence[SegmentationCla
             counted = Facts.of(one.image, one.labelling, classes).to_dict()
             counted.pop("objects")  # a store has none
             rows.append({"id": one.id, **counted, **place})
-    facts = {"images": _sha256(folder / _IMAGES), "masks": _sha256(folder / _MASKS), "sets": table.sets, "rows": rows}
+    facts = {
+        "images": digests.of_file(folder / _IMAGES),
+        "masks": digests.of_file(folder / _MASKS),
+        "sets": table.sets,
+        "rows": rows,
+    }
     (folder / _FACTS).write_text(json.dumps(facts), encoding="utf-8")
 
 
@@ -124,7 +130,7 @@ def is_whole(folder: Path) -> bool:
     """Whether there is a shard whose files are as they were written."""
     try:
         found = read(folder)
-        return (found.images, found.masks) == (_sha256(folder / _IMAGES), _sha256(folder / _MASKS))
+        return (found.images, found.masks) == (digests.of_file(folder / _IMAGES), digests.of_file(folder / _MASKS))
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return False
 
@@ -144,8 +150,3 @@ def _append(file: BinaryIO, pixels: UInt8Array) -> int:
     begins = file.tell()
     file.write(np.ascontiguousarray(pixels).data)
     return begins
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,22 +1,18 @@
 """From files to shards: only what has changed is packed again, and a file that kills its reader is named."""
 
-import os
 import shutil
-import signal
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from segmodels import packing, shapes, shards
 from segmodels.dataset import Dataset, open_dataset
 from segmodels.errors import DatasetError
 from segmodels.ledger import Ledger
-from segmodels.samples import Annotation, SegmentationClass, UInt8Array
 from segmodels.shards import Shard
 from tests.conftest import decoded, examined
+from tests.deadly import Deadly
 
 A_SHARD = 4 * 3 * 16 * 16
 
@@ -69,31 +65,6 @@ def test_a_damaged_shard_is_packed_again(drawings: Path, tmp_path: Path) -> None
     shards.images_of(first).write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     packed(drawings, tmp_path / "kept")
     assert shards.images_of(first).read_bytes() == content
-
-
-@dataclass(frozen=True)
-class Deadly:
-    """An annotation that ends the process which reads it, as a decoder with a fault would."""
-
-    inner: Annotation
-
-    @property
-    def files(self) -> Sequence[Path]:
-        return self.inner.files
-
-    @property
-    def layers(self) -> None:
-        return None
-
-    def key(self, digest: Callable[[Path], str]) -> str:
-        return "deadly"
-
-    def labelling(self, size_HW: tuple[int, int], classes: Sequence[SegmentationClass]) -> UInt8Array:
-        os.kill(os.getpid(), signal.SIGSEGV)
-        return np.zeros(size_HW, np.uint8)
-
-    def instances(self, size_HW: tuple[int, int]) -> None:
-        return None
 
 
 def with_deadly(dataset: Dataset) -> Dataset:

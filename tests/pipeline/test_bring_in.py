@@ -2,20 +2,25 @@
 
 import json
 import random
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 from PIL import Image
 
+from segmodels import shapes, shards
 from segmodels.dataset import open_dataset
 from segmodels.errors import DatasetError
 from segmodels.ledger import Ledger
 from segmodels.prepare import prepare
 from segmodels.store import Store
-from tests.conftest import decoded, examined
+from tests.conftest import REPOSITORY, clean_environment, decoded, examined
 from tests.test_cli import segmodels
 from tests.test_every_format import HEIGHT, SCENES, WIDTH, WRITERS, camvid, coco, folder, labels, voc, written
 
@@ -123,6 +128,74 @@ def test_damaged_files_are_refused_or_read_and_nothing_else_happens(write: Calla
         finally:
             path.write_bytes(before[path])
     assert {path for path in tmp_path.rglob("*") if path.is_file()} == set(texts)
+
+
+WRITER = """
+import sys, time
+from pathlib import Path
+from PIL import Image
+
+root, count = Path(sys.argv[1]), int(sys.argv[2])
+for number in range(count):
+    for kind, mode in (("images", "RGB"), ("masks", "L")):
+        picture = Image.effect_noise((24, 16), 90).convert(mode) if mode == "RGB" else Image.new("L", (24, 16), number % 2)
+        picture.save(root.parent / "whole.png")
+        content = (root.parent / "whole.png").read_bytes()
+        with (root / kind / f"{number:03d}.png").open("wb", buffering=0) as file:  # in two parts, as a slow copy comes
+            file.write(content[: len(content) // 2])
+            time.sleep(0.004)
+            file.write(content[len(content) // 2 :])
+"""
+
+
+def test_a_dataset_that_is_still_being_written_is_waited_for(params_file: Path, tmp_path: Path) -> None:
+    root = tmp_path / "source"
+    for kind in ("images", "masks"):
+        (root / kind).mkdir(parents=True)
+    classes = {"classes": [{"id": 0, "name": "a"}, {"id": 1, "name": "b"}]}
+    (root / "classes.json").write_text(json.dumps(classes))
+    with subprocess.Popen([sys.executable, "-c", WRITER, str(root), "500"]) as writer:
+        done = segmodels("ingest", str(root), cwd=tmp_path)
+        assert writer.poll() == 0  # had ended before the import was through
+    assert "waiting until nobody writes to" in done.stdout
+    assert "data/raw: 500 pairs" in done.stdout
+    copy = tmp_path / "data" / "raw"
+    assert all(path.read_bytes() == (root / path.relative_to(copy)).read_bytes() for path in copy.glob("*/*.png"))
+
+
+PACK = """
+import sys
+from pathlib import Path
+from segmodels import packing
+from segmodels.dataset import open_dataset
+from segmodels.ledger import Ledger
+
+if __name__ == "__main__":
+    with Ledger(Path("ledger.db")) as ledger:
+        packing.pack(open_dataset(Path("raw")), ledger, Path("kept"), shard_bytes=100_000, processes=2)
+"""
+
+
+def test_packing_that_is_killed_goes_on_where_it_was(tmp_path: Path) -> None:
+    shapes.write(tmp_path / "raw", count=400, size_px=(64, 64), seed=0)
+    (tmp_path / "pack.py").write_text(PACK)
+    command, environment = [sys.executable, "pack.py"], clean_environment(PYTHONPATH=str(REPOSITORY))
+    kept = tmp_path / "kept"
+    with subprocess.Popen(command, cwd=tmp_path, env=environment) as killed:
+        while len(list(kept.glob("*/shard.json"))) < 5:
+            assert killed.poll() is None, "ended before it could be killed"
+            time.sleep(0.002)
+        killed.kill()
+    workers = [one for one in psutil.process_iter(["cwd"]) if one.info["cwd"] == str(tmp_path)]
+    psutil.wait_procs(workers, timeout=30)
+    assert not [one for one in workers if one.is_running()]
+    before = {path: path.stat().st_ino for path in kept.glob("*/shard.json")}
+    subprocess.run(command, cwd=tmp_path, env=environment, check=True)
+    after = {path: path.stat().st_ino for path in kept.glob("*/shard.json")}
+    assert 5 <= len(before) < len(after)
+    assert {path: after[path] for path in before} == before
+    assert sum(len(shards.read(path.parent).rows) for path in after) == 400
+    assert not list(kept.glob(".*"))
 
 
 def test_camvids_own_lists_leak(real_data: Path, tmp_path: Path) -> None:
