@@ -69,11 +69,25 @@ def _manifest(made: Sequence[Shard], places: Mapping[str, Place]) -> tuple[pd.Da
     parts, sums = [], []
     for shard in made:
         rows = []
-        for row in shard.rows:
-            counted = {key: value for key, value in row.items() if not isinstance(value, list)}
-            by_class = {f"pixels_{index}": pixels for index, pixels in enumerate(row["pixels"])}
-            rows.append({**counted, **by_class, **places[row["id"]]._asdict(), "images": _images(shard), "masks": _masks(shard)})
-            sums.append([row["total"], row["squares"]])
+        for name, facts, image_offset, mask_offset in shard.rows:
+            rows.append(
+                {
+                    "id": name,
+                    **places[name]._asdict(),
+                    "height": facts.height,
+                    "width": facts.width,
+                    "sha256": facts.sha256,
+                    "image_sha256": facts.image_sha256,
+                    "look": facts.look,
+                    "images": _images(shard),
+                    "image_offset": image_offset,
+                    "masks": _masks(shard),
+                    "mask_offset": mask_offset,
+                    "pixels_void": facts.pixels_void,
+                    **{f"pixels_{index}": pixels for index, pixels in enumerate(facts.pixels)},
+                }
+            )
+            sums.append([facts.total, facts.squares])
         parts.append(pd.DataFrame(rows))
     manifest = pd.concat(parts, ignore_index=True)
     order = np.argsort(manifest["id"].to_numpy(), kind="stable")

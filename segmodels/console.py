@@ -165,6 +165,12 @@ def inspection(source: "Path", found: "Inspection") -> None:
         if len(found.leaks) > LEAKS_SHOWN:
             say(f"  ... and {len(found.leaks) - LEAKS_SHOWN} more")
         say("splits.method: group in params.yaml draws splits that keep a scene on one side")
+    if found.suspects:
+        say(f"{len(found.suspects)} labels may be wrong; look at them:")
+        for suspect in found.suspects[:LEAKS_SHOWN]:
+            say(f"  {suspect}")
+        if len(found.suspects) > LEAKS_SHOWN:
+            say(f"  ... and {len(found.suspects) - LEAKS_SHOWN} more")
     if found.problems:
         problems(found.problems)
 

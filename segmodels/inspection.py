@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from segmodels import leaks
+from segmodels import leaks, suspects
 from segmodels.dataset import Dataset, Progress, silent, within
 from segmodels.errors import DatasetError
 from segmodels.examination import examine
@@ -15,6 +15,7 @@ from segmodels.ledger import Ledger
 from segmodels.pairs import Facts
 from segmodels.problems import Problem
 from segmodels.samples import Sample, trained
+from segmodels.suspects import Labelled, Suspect
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class Inspection:
         void: the share of all pixels that nobody knows the class of; None where classes overlap.
         num_objects: None where nobody told objects apart.
         leaks: what the dataset's own splits have on two sides.
+        suspects: labels that may be wrong.
     """
 
     format: str
@@ -54,6 +56,7 @@ class Inspection:
     void: float | None
     num_objects: int | None
     leaks: list[Leak] = field(default_factory=list)
+    suspects: list[Suspect] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
@@ -66,7 +69,7 @@ def inspect(dataset: Dataset, ledger: Ledger, *, progress: Progress[tuple[Sample
     sizes, splits, groups = Counter[str](), Counter[str](), set[str | None]()
     pixels, seen = np.zeros(len(learned), np.int64), np.zeros(len(learned), np.int64)
     total = void = num_images = 0
-    objects = list[int | None]()
+    objects, labelled = list[int | None](), list[Labelled]()
     placed, problems = list[Placed](), list[str]()
     try:
         for sample, facts in examine(dataset, ledger, progress=progress):
@@ -79,6 +82,7 @@ def inspect(dataset: Dataset, ledger: Ledger, *, progress: Progress[tuple[Sample
             splits[sample.split or "none"] += 1
             groups.add(sample.group)
             objects.append(facts.objects)
+            labelled.append(facts.labelled(sample.id))
             if sample.split is not None:
                 placed.append(Placed(sample.id, sample.split, sample.group, facts.fingerprint))
     except DatasetError as error:
@@ -100,5 +104,6 @@ def inspect(dataset: Dataset, ledger: Ledger, *, progress: Progress[tuple[Sample
         void=void / total if total and dataset.task != "multilabel" else None,
         num_objects=None if set(objects) <= {None} else sum(one or 0 for one in objects),
         leaks=leaks.find(placed),
+        suspects=suspects.find(labelled),
         problems=[Problem.of(within(dataset.root, one)) for one in problems],
     )

@@ -21,8 +21,8 @@ from segmodels.workers import cores
 SETTLED_NS = 2 * 10**9
 """A file that was written less than so long ago may be written again without its time showing it."""
 
-DECODING = ("annotations", "duplicates", "images", "pairs", "samples")
-DECODERS = ("imagehash", "numpy", "pillow", "pycocotools")
+DECODING = ("alignment", "annotations", "duplicates", "images", "pairs", "samples")
+DECODERS = ("imagehash", "numpy", "opencv-python-headless", "pillow", "pycocotools")
 """Modules and libraries that decide what is read from a file."""
 
 Stamp = tuple[int, int, int]

@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from segmodels.alignment import fit
 from segmodels.duplicates import Fingerprint
 from segmodels.errors import DatasetError
 from segmodels.images import read_image
 from segmodels.samples import IGNORE_INDEX, Int32Array, Sample, SegmentationClass, UInt8Array, trained
+from segmodels.suspects import Labelled
 
 
 def load(sample: Sample, classes: Sequence[SegmentationClass]) -> tuple[UInt8Array, UInt8Array]:
@@ -37,6 +39,7 @@ class Facts:
         look: the perceptual hash, hexadecimal; empty where the image shows nothing.
         pixels_void: pixels of which nothing is known; `pixels` that have each class.
         objects: how many were told apart; None where nobody did.
+        fit: how well the labelling's borders lie on the image's edges, see alignment.py.
         total: the sum of the values of each channel; `squares` that of their squares.
     """
 
@@ -50,6 +53,7 @@ class Facts:
     total: list[int]
     squares: list[int]
     objects: int | None
+    fit: float | None
 
     @classmethod
     def of(
@@ -73,8 +77,12 @@ class Facts:
             pixels=_pixels(labelling, len(trained(classes))),
             total=[int(one @ values) for one in histograms],
             squares=[int(one @ values**2) for one in histograms],
+            fit=fit(image, labelling),
             objects=None if instances is None else len(np.unique(instances[instances > 0])),
         )
+
+    def labelled(self, name: str) -> Labelled:
+        return Labelled(name, self.fit, sum(count > 0 for count in self.pixels))
 
     @property
     def fingerprint(self) -> Fingerprint:

@@ -6,13 +6,16 @@ from functools import partial as partial_of
 from pathlib import Path
 from typing import Literal
 
-from segmodels import assembly, atomic, census, duplicates, leaks, locks, packing, pictures, splits, store
+import numpy as np
+
+from segmodels import assembly, atomic, census, duplicates, leaks, locks, packing, pictures, splits, store, suspects
 from segmodels.dataset import Dataset, Progress, silent
-from segmodels.duplicates import Fingerprint
 from segmodels.errors import DatasetError
+from segmodels.images import colored, overlay
 from segmodels.leaks import Leak, Placed
 from segmodels.ledger import Ledger
 from segmodels.samples import Sample, trained
+from segmodels.suspects import Suspect
 
 
 def prepare(
@@ -38,11 +41,12 @@ def prepare(
     Args:
         ledger: of what was looked at before.
         kept: the folder of what was packed before: what has not changed since is not packed again.
-        facts: the folder of `census.json` and `census.png`, what the dataset holds, for people.
+        facts: the folder for people: `census.json` and `census.png`, what the dataset holds, `suspects.json` and `suspects.png`, which
+            labels may be wrong.
         near_duplicates: whether images that look the same stay on one side of splits that are drawn; the same image always does.
         on_leak: what to do where the splits leak, as lists that are given may.
         processes: how many decode at once; as many as there are cores if None.
-        notice: told each leak in a sentence.
+        notice: told leaks and doubtful labels, a sentence each.
 
     Raises:
         DatasetError: unusable pairs (all are listed), a split without images, masks with nothing to learn, or leaks that are not to be.
@@ -52,32 +56,58 @@ def prepare(
     draw()  # what is wrong with them is said before any work
     with locks.held(kept / "lock"):
         made = packing.pack(dataset, ledger, kept, processes=processes, progress=progress)
-        fingerprints = {row["id"]: Fingerprint.of_hashes(row["image_sha256"], row["look"]) for one in made for row in one.rows}
-        names = sorted(fingerprints)
-        pairs = duplicates.pairs([fingerprints[name] for name in names])
+        known = {row.id: row.facts for shard in made for row in shard.rows}
+        pairs = duplicates.pairs([one.fingerprint for one in known.values()])
+        names = list(known)
         alike = [(names[one], names[other]) for one, other, same in pairs if same or near_duplicates == "together"]
         places = {name: assembly.Place(split, groups[name]) for name, split in draw(alike=alike).items()}
-        known = {sample.id for sample in dataset.samples if group_pattern is not None or sample.group is not None}
-        found = leaks.find(
-            [Placed(name, split, group if name in known else None, fingerprints[name]) for name, (split, group) in places.items()]
+        grouped = {sample.id for sample in dataset.samples if group_pattern is not None or sample.group is not None}
+        leaking = leaks.find(
+            [
+                Placed(name, split, group if name in grouped else None, known[name].fingerprint)
+                for name, (split, group) in places.items()
+            ]
         )
         with atomic.folder(destination) as partial:
             assembly.write(partial, made, dataset.classes, dataset.task, places=places)
             _refuse_nothing_to_learn(store.Store(partial))
-            _tell(found, on_leak, notice)
-            atomic.write_json(partial / "leaks.json", [asdict(one) for one in found])
+            _tell_leaks(leaking, on_leak, notice)
+            atomic.write_json(partial / "leaks.json", [asdict(one) for one in leaking])
         packing.remove_others(made, kept)
     if facts is not None:
-        counted = census.count(store.Store(destination))
-        with atomic.folder(facts) as partial:
-            atomic.write_json(partial / "census.json", counted.to_dict())
-            pictures.census(partial / "census.png", counted)
+        _write_facts(store.Store(destination), suspects.find([one.labelled(name) for name, one in known.items()]), facts, notice)
 
 
+def _write_facts(prepared: store.Store, doubtful: Sequence[Suspect], folder: Path, notice: Callable[[str], None]) -> None:
+    """What the dataset holds, and which of its labels may be wrong: for people."""
+    counted = census.count(prepared)
+    with atomic.folder(folder) as partial:
+        atomic.write_json(partial / "census.json", counted.to_dict())
+        pictures.census(partial / "census.png", counted)
+        atomic.write_json(partial / "suspects.json", [asdict(one) for one in doubtful])
+        if doubtful:
+            _draw(prepared, doubtful[:SUSPECTS_DRAWN], partial / "suspects.png")
+    for one in doubtful[:SUSPECTS_TOLD]:
+        notice(f"label to look at: {one}")
+    if doubtful:
+        notice(f"{len(doubtful)} labels may be wrong; {folder}/suspects.png shows them, suspects.json lists all")
+
+
+def _draw(prepared: store.Store, doubtful: Sequence[Suspect], path: Path) -> None:
+    row_of = {str(name): row for row, name in enumerate(prepared.manifest["id"])}
+    cells = []
+    for one in doubtful:
+        image, labelling = np.array(prepared.image(row_of[one.id])), prepared.labelling(row_of[one.id])
+        cells.append([image, colored(labelling, prepared.classes), overlay(image, labelling, prepared.classes)])
+    names = [f"{one.id}\n{one.why}" for one in doubtful]
+    pictures.sheet(path, cells, titles=["image", "labels", "both"], names=names, classes=prepared.classes)
+
+
+SUSPECTS_TOLD, SUSPECTS_DRAWN = 5, 24
 LEAKS_TOLD = 12
 
 
-def _tell(found: Sequence[Leak], on_leak: str, notice: Callable[[str], None]) -> None:
+def _tell_leaks(found: Sequence[Leak], on_leak: str, notice: Callable[[str], None]) -> None:
     remedy = "splits.method: group draws splits that keep a scene on one side"
     if found and on_leak == "error":
         raise DatasetError(

@@ -31,6 +31,15 @@ class Pair(NamedTuple):
     labelling: UInt8Array
 
 
+class Row(NamedTuple):
+    """What is known of one sample of a shard, and where in its two files its pixels begin."""
+
+    id: str
+    facts: Facts
+    image_offset: int
+    mask_offset: int
+
+
 @dataclass(frozen=True)
 class Shard:
     """One that lies in `folder`.
@@ -38,14 +47,14 @@ class Shard:
     Attributes:
         images, masks: the sha256 of each of its files.
         sets: what the values of its masks stand for where classes overlap.
-        rows: of each sample its id, what was counted in it, and where in the files it begins.
+        rows: in the order of the samples' ids.
     """
 
     folder: Path
     images: str
     masks: str
     sets: list[tuple[int, ...]]
-    rows: list[dict[str, Any]]
+    rows: list[Row]
 
 
 @dataclass(frozen=True)
@@ -107,23 +116,18 @@ def write(folder: Path, pairs: Iterable[Pair], classes: Sequence[SegmentationCla
     with (folder / _IMAGES).open("wb") as images, (folder / _MASKS).open("wb") as masks:
         for one in pairs:
             mask = table.mask(one.labelling) if task == "multilabel" else one.labelling
-            place = {"image_offset": _append(images, one.image), "mask_offset": _append(masks, mask)}
-            counted = Facts.of(one.image, one.labelling, classes).to_dict()
-            counted.pop("objects")  # a store has none
-            rows.append({"id": one.id, **counted, **place})
-    facts = {
-        "images": digests.of_file(folder / _IMAGES),
-        "masks": digests.of_file(folder / _MASKS),
-        "sets": table.sets,
-        "rows": rows,
-    }
-    (folder / _FACTS).write_text(json.dumps(facts), encoding="utf-8")
+            facts = Facts.of(one.image, one.labelling, classes)
+            row = Row(one.id, facts, _append(images, one.image), _append(masks, mask))
+            rows.append(row._asdict() | {"facts": facts.to_dict()})
+    hashes = {"images": digests.of_file(folder / _IMAGES), "masks": digests.of_file(folder / _MASKS)}
+    (folder / _FACTS).write_text(json.dumps({**hashes, "sets": table.sets, "rows": rows}), encoding="utf-8")
 
 
 def read(folder: Path) -> Shard:
     """A shard that is whole."""
-    facts = json.loads((folder / _FACTS).read_text(encoding="utf-8"))
-    return Shard(folder, facts["images"], facts["masks"], [tuple(one) for one in facts["sets"]], facts["rows"])
+    noted = json.loads((folder / _FACTS).read_text(encoding="utf-8"))
+    rows = [Row(**row | {"facts": Facts(**row["facts"])}) for row in noted["rows"]]
+    return Shard(folder, noted["images"], noted["masks"], [tuple(one) for one in noted["sets"]], rows)
 
 
 def is_whole(folder: Path) -> bool:

@@ -58,7 +58,16 @@ def test_a_dataset_is_prepared_whole_or_not_at_all(drawn: Path, params_file: Pat
     disk = tmp_path / "data"
     done = run_on_small_disk("prepare", cwd=tmp_path, disk=disk, size=size, code=code, raw=drawn)
     found = {re.sub(r"-[0-9a-f]{16}", "", name) for name in left(done, disk)}
-    whole = {"images.bin", "masks.bin", "manifest.parquet", "dataset.json", "leaks.json", "census.json", "census.png"}
+    whole = {
+        "images.bin",
+        "masks.bin",
+        "manifest.parquet",
+        "dataset.json",
+        "leaks.json",
+        "census.json",
+        "census.png",
+        "suspects.json",
+    }
     assert found == (set() if code else whole)
 
 

@@ -38,10 +38,10 @@ def test_the_pixels_are_those_of_the_files(drawings: Path, tmp_path: Path) -> No
     assert len(made) > 5
     rows = [(one, row) for one in made for row in one.rows]
     for (shard, row), (sample, image, mask) in zip(rows, decoded(open_dataset(drawings)), strict=True):
-        assert row["id"] == sample.id
+        assert row.id == sample.id
         raw, labels = shards.images_of(shard).read_bytes(), shards.masks_of(shard).read_bytes()
-        assert raw[row["image_offset"] :].startswith(image.tobytes())
-        assert labels[row["mask_offset"] :].startswith(mask.tobytes())
+        assert raw[row.image_offset :].startswith(image.tobytes())
+        assert labels[row.mask_offset :].startswith(mask.tobytes())
 
 
 def test_only_what_changed_is_packed_again(drawings: Path, tmp_path: Path) -> None:
