@@ -99,7 +99,7 @@ def _draw(prepared: store.Store, doubtful: Sequence[Suspect], path: Path) -> Non
     for one in doubtful:
         image, labelling = np.array(prepared.image(row_of[one.id])), prepared.labelling(row_of[one.id])
         cells.append([image, colored(labelling, prepared.classes), overlay(image, labelling, prepared.classes)])
-    names = [f"{one.id}\n{one.why}" for one in doubtful]
+    names = [f"{one.id}\n{'one class' if one.fit is None else f'fit {one.fit:.1f}'}" for one in doubtful]
     pictures.sheet(path, cells, titles=["image", "labels", "both"], names=names, classes=prepared.classes)
 
 

@@ -21,13 +21,15 @@ class Labelled:
 
 @dataclass(frozen=True)
 class Suspect:
-    """One to look at."""
+    """One to look at: of a single class where `fit` is None, else one whose borders do not lie on the image's edges."""
 
     id: str
-    why: str
+    fit: float | None
 
     def __str__(self) -> str:
-        return f"{self.id}: {self.why}"
+        if self.fit is None:
+            return f"{self.id}: all of one class, where nearly all others show several"
+        return f"{self.id}: its borders do not lie on the image's edges (fit {self.fit:.1f}, usual are more than {FIT})"
 
 
 def find(labelled: Sequence[Labelled]) -> list[Suspect]:
@@ -36,6 +38,6 @@ def find(labelled: Sequence[Labelled]) -> list[Suspect]:
     uniform = sorted(one.id for one in labelled if one.fit is None and one.num_classes <= 1)
     rare = len(uniform) <= RARE * len(labelled)
     return [
-        *(Suspect(name, "all of one class, where nearly all others show several") for name in uniform if rare),
-        *(Suspect(name, f"its borders do not lie on the image's edges (fit {fit:.1f})") for fit, name in misfits),
+        *(Suspect(name, None) for name in uniform if rare),
+        *(Suspect(name, fit) for fit, name in misfits),
     ]

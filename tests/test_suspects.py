@@ -70,7 +70,7 @@ def test_borders_on_edges_fit_and_others_do_not() -> None:
     image[16:48, 16:48] = 200
     noise = np.random.default_rng(0).integers(0, 12, image.shape, np.uint8)
     mask = (image[..., 0] > 100).astype(np.uint8)
-    right, wrong = fit(image + noise, mask), fit(image + noise, np.roll(mask, 10, axis=0))
+    right, wrong = fit(image + noise, mask), fit(image + noise, np.roll(mask, (10, 10), axis=(0, 1)))
     assert right is not None and wrong is not None
     assert right > 5 > suspects.FIT > wrong
     overlapping = np.stack([mask, np.zeros_like(mask)])
@@ -82,8 +82,6 @@ def test_borders_on_edges_fit_and_others_do_not() -> None:
 def test_empty_masks_are_told_where_they_are_rare_alone() -> None:
     full = [Labelled(f"f{n:02d}", 9.0, 3) for n in range(18)]
     empty = [Labelled(f"e{n}", None, 1) for n in range(3)]
-    assert suspects.find([*full, *empty[:2]]) == [
-        Suspect(f"e{n}", "all of one class, where nearly all others show several") for n in range(2)
-    ]
+    assert suspects.find([*full, *empty[:2]]) == [Suspect(f"e{n}", None) for n in range(2)]
     assert suspects.find([*full[:9], *empty]) == []
     assert suspects.find([Labelled("void", None, 0), *full]) != []
