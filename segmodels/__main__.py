@@ -171,9 +171,10 @@ def inspect(
     """
     import json
 
-    from segmodels.dataset import open_dataset, silent
+    from segmodels.dataset import open_dataset
     from segmodels.inspection import inspect as run
     from segmodels.ledger import Ledger
+    from segmodels.watching import silent
 
     settings = _read(path) if path.is_file() else None
     dataset = open_dataset(
@@ -300,6 +301,8 @@ def augment(name: Annotated[str, typer.Argument(help="A key of `augmentations:`.
         options=recipe.options,
         size_px=None if settings.training.size_px == "auto" else settings.training.size_px,
         seed=settings.training.seed,
+        copies=recipe.copies,
+        progress=console.progress,
         notice=lambda text: console.say(f"{name}: {text}"),
     )
 

@@ -9,18 +9,20 @@ from typing import Any
 import cv2
 import numpy as np
 
-from segmodels import atomic, catalog, fingerprint
+from segmodels import atomic, catalog, fingerprint, variants, workers
 from segmodels.errors import DatasetError
 from segmodels.images import colored, overlay
 from segmodels.pictures import sheet
 from segmodels.recipes import Recipe, draw_seed
 from segmodels.samples import IGNORE_INDEX, UInt8Array, trained
 from segmodels.store import Store
+from segmodels.watching import Progress, silent
 
 NUM_CHECKED = 32
 NUM_PREVIEWED = 6
 DRAWS_PREVIEWED = 4
 NUM_DRAWN = 200
+SECONDS_A_DRAW = 5.0
 LESS = 0.7
 """A class of which less than this share of its pixels is left is told."""
 
@@ -33,11 +35,16 @@ def augment(
     options: dict[str, Any],
     size_px: tuple[int, int] | None,
     seed: int,
+    copies: int = 0,
+    processes: int | None = None,
+    progress: Progress[object] = silent,
     notice: Callable[[str], None] = lambda _: None,
 ) -> None:
     """Write `recipe.json`, `preview.png` and `shares.json` to `destination`, whole or not at all.
 
     Args:
+        copies: how often every training image is drawn beforehand, see variants.py; with 0 images are drawn as they are wanted.
+        processes: how many draw at once; as many as there are cores if None.
         size_px: without it the images decide.
         notice: told how fast it draws, which classes it shows less of, and how much it makes void.
 
@@ -52,10 +59,15 @@ def augment(
     for row in rows:
         check(compiled, store.image(row), store.mask(row), name=str(store.manifest["id"][row]), seed=draw_seed(seed, 0, row))
     with atomic.folder(destination) as partial:
-        compiled.save(partial / "recipe.json")
+        noted = {"copies": copies, "dataset_sha256": store.sha256} if copies else {"copies": 0}
+        compiled.save(partial / "recipe.json", **noted)
         preview(store, compiled, partial / "preview.png", seed=seed)
         found = shares(store, compiled, seed=seed)
         atomic.write_json(partial / "shares.json", asdict(found))
+        if copies:
+            _draw_copies(prepared, partial, copies=copies, seed=seed, processes=processes, progress=progress)
+            size = sum(path.stat().st_size for path in partial.glob("*.bin"))
+            notice(f"drew {len(store.rows('train'))} training images {copies} times: {size / 1e6:.0f} MB")
     began = time.perf_counter()
     for row in rows:
         compiled(store.image(row), store.mask(row), seed=draw_seed(seed, 0, row))
@@ -110,6 +122,38 @@ def shares(store: Store, recipe: Recipe, *, seed: int) -> Shares:
         counted.append((share, None if store.labels.overlap else 1 - known / total))
     (before, void_before), (after, void_after) = counted
     return Shares(before, after, void_before, void_after, len(rows))
+
+
+@dataclass(frozen=True)
+class Copy:
+    """One copy of every training image, to be drawn into `folder`, which holds the recipe."""
+
+    prepared: Path
+    folder: Path
+    number: int
+    seed: int
+
+
+def _draw_copies(
+    prepared: Path, folder: Path, *, copies: int, seed: int, processes: int | None, progress: Progress[object]
+) -> None:
+    tasks = [Copy(prepared, folder, number, seed) for number in range(copies)]
+    seconds = 60 + SECONDS_A_DRAW * len(Store(prepared).rows("train"))
+    results = workers.each(draw, tasks, processes=processes, seconds=lambda _: seconds)
+    for found in progress(results, "drawing copies of the training images", copies):
+        if isinstance(found, workers.Ended):
+            raise DatasetError(f"{folder}: a worker that drew copies {found.how}; run the same again, or set copies: 0")
+
+
+def draw(copy: Copy) -> None:
+    """Runs in a worker."""
+    store, recipe = Store(copy.prepared), Recipe.load(copy.folder / "recipe.json")
+    images, masks = variants.files(copy.folder, copy.number)
+    with images.open("wb") as to_images, masks.open("wb") as to_masks:
+        for row in store.rows("train"):
+            image, mask = recipe(store.image(row), store.mask(row), seed=draw_seed(copy.seed, copy.number, row))
+            to_images.write(np.ascontiguousarray(image).data)
+            to_masks.write(np.ascontiguousarray(mask).data)
 
 
 def check(recipe: Recipe, image: UInt8Array, mask: UInt8Array, *, name: str, seed: int) -> None:

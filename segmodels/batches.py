@@ -20,6 +20,7 @@ from segmodels.recipes import Recipe, draw_seed
 from segmodels.resizing import fit_and_pad
 from segmodels.samples import UInt8Array
 from segmodels.store import Store
+from segmodels.variants import Variants
 
 
 class Batch(NamedTuple):
@@ -32,11 +33,14 @@ class Batch(NamedTuple):
 class _Drawn(Dataset[tuple[UInt8Array, UInt8Array]]):
     """Training samples by (epoch, row), augmented."""
 
-    def __init__(self, store: Store, recipe: Recipe, *, balanced_crops: float, seed: int) -> None:
-        self.store, self.recipe, self.balanced_crops, self.seed = store, recipe, balanced_crops, seed
+    def __init__(self, store: Store, recipe: Recipe, variants: Variants | None, *, balanced_crops: float, seed: int) -> None:
+        assert variants is None or balanced_crops == 0, "variants were drawn of whole images"
+        self.store, self.recipe, self.variants, self.balanced_crops, self.seed = store, recipe, variants, balanced_crops, seed
 
     def __getitem__(self, key: tuple[int, int]) -> tuple[UInt8Array, UInt8Array]:
         epoch, row = key
+        if self.variants is not None:
+            return self.variants.pair(row, epoch=epoch)
         image, mask = self.store.image(row), self.store.mask(row)
         if self.balanced_crops > 0:
             rng = np.random.default_rng((self.seed, epoch, row))
@@ -111,6 +115,7 @@ def divisor(number: int, at_most: int) -> int:
 def training(
     store: Store,
     recipe: Recipe,
+    variants: Variants | None = None,
     *,
     batch_size: int,
     micro_batch_size: int,
@@ -125,11 +130,12 @@ def training(
     """Augmented micro-batches of equal size, so many after each other as make up a batch.
 
     Args:
+        variants: what the recipe drew beforehand, if it did.
         balanced_crops: the share of the samples that are cut around a pixel of a class drawn evenly, see crops.py.
         parts: of an epoch, `start`: the one to begin with, counted over all epochs; `rank` and `world`: of the processes that train together, see PartSampler.
     """
     return DataLoader(
-        _Drawn(store, recipe, balanced_crops=balanced_crops, seed=seed),
+        _Drawn(store, recipe, variants, balanced_crops=balanced_crops, seed=seed),
         batch_size=micro_batch_size,
         sampler=PartSampler(
             store.rows("train"), batch_size=batch_size, parts=parts, start=start, rank=rank, world=world, seed=seed

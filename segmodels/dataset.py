@@ -1,11 +1,11 @@
 """A dataset as it lies on disk: which format it has, its classes, its samples, and whether every pair is sound."""
 
 import unicodedata
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import Literal, TypeVar
+from typing import Literal
 
 import pydantic
 
@@ -15,15 +15,6 @@ from segmodels.samples import MAX_CLASSES, Sample, SegmentationClass, Task, trai
 
 NOTED = "segmodels.json"
 """The file of `Noted`: a format, which the files alone may not tell, and what was left out."""
-
-T = TypeVar("T")
-Progress = Callable[[Iterable[T], str, int], Iterable[T]]
-"""Passes things through while showing how far it has come; told what is being done, and how many there will be."""
-
-
-def silent(items: Iterable[T], _: str, __: int) -> Iterable[T]:
-    """The Progress that shows nothing."""
-    return items
 
 
 @dataclass(frozen=True)

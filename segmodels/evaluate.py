@@ -8,13 +8,13 @@ import pandas as pd
 import torch
 
 from segmodels import atomic, bundle
-from segmodels.dataset import Progress, silent
 from segmodels.images import colored
 from segmodels.pictures import sheet
 from segmodels.predict import Predictor
 from segmodels.samples import IGNORE_INDEX, trained
 from segmodels.scoring import score, summarise
 from segmodels.store import Store
+from segmodels.watching import Progress, silent
 
 NUM_WORST = 8
 

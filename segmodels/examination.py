@@ -4,11 +4,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from segmodels import workers
-from segmodels.dataset import Dataset, Progress, silent, unusable
+from segmodels.dataset import Dataset, unusable
 from segmodels.errors import DatasetError
 from segmodels.ledger import Ledger
 from segmodels.pairs import Facts, load
 from segmodels.samples import Sample, SegmentationClass
+from segmodels.watching import Progress, silent
 
 CHUNK = 32
 """Pairs that a worker is given at once."""

@@ -24,6 +24,7 @@ from segmodels.network import Segmenter
 from segmodels.plan import Settings
 from segmodels.recipes import Recipe
 from segmodels.store import Store
+from segmodels.variants import Variants
 
 Loader = DataLoader[Any]
 OnEpoch = Callable[[EpochRecord, int], None]
@@ -36,6 +37,7 @@ class Fitting:
 
     store: Store
     recipe: Recipe
+    variants: Variants | None
     settings: Settings
     folder: Path
     chosen: list[torch.device]
@@ -116,6 +118,7 @@ class Fitting:
                 batches.training(
                     self.store,
                     self.recipe,
+                    self.variants,
                     batch_size=batch * world,
                     micro_batch_size=micro,
                     balanced_crops=settings.balanced_crops,

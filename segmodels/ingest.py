@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from segmodels import atomic, digests
-from segmodels.dataset import NOTED, Dataset, Noted, Progress, open_dataset, silent, within
+from segmodels.dataset import NOTED, Dataset, Noted, open_dataset, within
 from segmodels.errors import DatasetError
 from segmodels.examination import examine
 from segmodels.ledger import Ledger
 from segmodels.pairs import Facts
 from segmodels.samples import Sample
+from segmodels.watching import Progress, silent
 
 
 @dataclass(frozen=True)

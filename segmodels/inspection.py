@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from segmodels import leaks, suspects
-from segmodels.dataset import Dataset, Progress, silent, within
+from segmodels.dataset import Dataset, within
 from segmodels.errors import DatasetError
 from segmodels.examination import examine
 from segmodels.leaks import Leak, Placed
@@ -16,6 +16,7 @@ from segmodels.pairs import Facts
 from segmodels.problems import Problem
 from segmodels.samples import Sample, trained
 from segmodels.suspects import Labelled, Suspect
+from segmodels.watching import Progress, silent
 
 
 @dataclass(frozen=True)

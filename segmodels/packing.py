@@ -5,12 +5,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from segmodels import digests, shards, workers
-from segmodels.dataset import Dataset, Progress, silent, unusable
+from segmodels.dataset import Dataset, unusable
 from segmodels.examination import SECONDS_A_PAIR, culprits
 from segmodels.images import size_of
 from segmodels.ledger import Ledger
 from segmodels.samples import Sample
 from segmodels.shards import Order, Shard
+from segmodels.watching import Progress, silent
 
 
 def pack(

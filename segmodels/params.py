@@ -48,6 +48,7 @@ class Recipe(BaseModel):
     model_config = ConfigDict(extra="allow", frozen=True)
 
     recipe: str
+    copies: int = Field(default=0, ge=0)  # of every training image, drawn beforehand; 0: drawn as they are wanted
 
     @property
     def options(self) -> dict[str, Any]:
@@ -253,6 +254,13 @@ def _check_components(params: Params) -> list[str]:
             near = catalog.nearest(candidate.augmentation, params.augmentations)
             known = ", ".join(params.augmentations)
             problems.append(f"{where}.augmentation: there is no {candidate.augmentation!r}{near}; there are: {known}")
+        elif params.augmentations[candidate.augmentation].copies and candidate.training.get(
+            "balanced_crops", params.training.balanced_crops
+        ):
+            problems.append(
+                f"{where}.training.balanced_crops: crops are drawn as they are wanted, but augmentations.{candidate.augmentation}.copies "
+                f"is {params.augmentations[candidate.augmentation].copies}; set one of the two to 0"
+            )
         try:
             if params.training_of(key).size_px != params.training.size_px:
                 problems.append(

@@ -9,13 +9,14 @@ from typing import Literal
 import numpy as np
 
 from segmodels import assembly, atomic, census, duplicates, leaks, locks, packing, pictures, splits, store, suspects
-from segmodels.dataset import Dataset, Progress, silent
+from segmodels.dataset import Dataset
 from segmodels.errors import DatasetError
 from segmodels.images import colored, overlay
 from segmodels.leaks import Leak, Placed
 from segmodels.ledger import Ledger
 from segmodels.samples import Sample, trained
 from segmodels.suspects import Suspect
+from segmodels.watching import Progress, silent
 
 
 def prepare(

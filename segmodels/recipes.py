@@ -31,8 +31,9 @@ class Recipe:
         moving = [t for t in self._compose.transforms if isinstance(t, A.DualTransform) and "Dropout" not in type(t).__name__]
         return Recipe(moving, self.size_px)
 
-    def save(self, path: Path) -> None:
-        write_json(path, {"size_px": list(self.size_px), "transforms": A.to_dict(self._compose)})
+    def save(self, path: Path, **noted: Any) -> None:
+        """Write it as JSON, with what else is to be noted beside it."""
+        write_json(path, {"size_px": list(self.size_px), **noted, "transforms": A.to_dict(self._compose)})
 
     @classmethod
     def load(cls, path: Path) -> "Recipe":

@@ -11,11 +11,11 @@ import pandas as pd
 import torch
 
 from segmodels import metrics
-from segmodels.dataset import Progress, silent
 from segmodels.errors import DatasetError
 from segmodels.predict import Predictor
 from segmodels.samples import Int64Array, SegmentationClass, trained
 from segmodels.store import Store
+from segmodels.watching import Progress, silent
 
 Kind = Literal["intersection", "truth", "prediction"]
 KINDS: tuple[Kind, ...] = ("intersection", "truth", "prediction")

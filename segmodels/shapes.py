@@ -15,10 +15,10 @@ import numpy as np
 from PIL import Image
 
 from segmodels import atomic
-from segmodels.dataset import Progress, silent
 from segmodels.errors import InputError
 from segmodels.images import write_mask
 from segmodels.samples import SegmentationClass, UInt8Array, default_color
+from segmodels.watching import Progress, silent
 
 NAMES = ("background", "disc", "square", "triangle", "ring")
 CLASSES = [SegmentationClass(NAMES[0], 0, (120, 120, 120))]

@@ -8,7 +8,7 @@ from typing import Any
 
 from lightning.pytorch.callbacks import Callback
 
-from segmodels import atomic, batches, bundle, checkpoints, device, locks
+from segmodels import atomic, batches, bundle, checkpoints, device, locks, variants
 from segmodels.errors import InputError
 from segmodels.fingerprint import Decision
 from segmodels.fitting import Fitting, OnEpoch
@@ -86,7 +86,8 @@ def train(
         if first:
             on_start(digest)
         precision = device.precision(settings.precision, chosen[0])
-        fitting = Fitting(store, Recipe.load(recipe), settings, folder, chosen, precision, on_epoch, notice, callbacks)
+        drawn = variants.find(places.augmented, store)
+        fitting = Fitting(store, Recipe.load(recipe), drawn, settings, folder, chosen, precision, on_epoch, notice, callbacks)
         learner = fitting.run(lambda: plan.learner(store))
         if not first:
             return ""

@@ -42,6 +42,7 @@ def problems(path: Path, old: str, new: str) -> str:
             "recipe: light, flip: often",
             ["augmentations.light: augmentations.light: flip is 'often'; expected a number"],
         ),
+        ("light: {recipe: light}", "light: {recipe: light, copies: -1}", ["augmentations.light.copies: is -1"]),
         ("epochs: 2", "epochs: 0", ["training.epochs: is 0; input should be 'auto' or greater than or equal to 1"]),
         ("epochs: 2", "epochs: many", ["training.epochs: is 'many'"]),
         ("batch_size: 4", "batchsize: 4", ["training.batchsize: unknown key, did you mean 'batch_size'?", "allowed here"]),
@@ -136,3 +137,14 @@ def test_the_resolved_params_read_back_the_same(params_file: Path, tmp_path: Pat
 
 def test_the_projects_own_params_are_right() -> None:
     assert set(params.read(REPOSITORY / "params.yaml").candidates) == {"unet", "pspnet"}
+
+
+def test_crops_around_rare_classes_cannot_be_cut_from_copies(params_file: Path) -> None:
+    params_file.write_text(
+        PARAMS.replace("recipe: light}", "recipe: light, copies: 2}").replace("epochs: 2", "epochs: 2, balanced_crops: 0.5")
+    )
+    with pytest.raises(
+        ParamsError, match="candidates.unet.training.balanced_crops: crops are drawn as they are wanted, but"
+    ) as told:
+        params.read(params_file)
+    assert "augmentations.light.copies is 2; set one of the two to 0" in str(told.value)

@@ -93,6 +93,12 @@ def test_the_same_inputs_give_the_same_weights_and_another_seed_others(
     assert (tmp_path / "other" / "bundle" / weights).read_bytes() != (unbroken / "bundle" / weights).read_bytes()
 
 
+def test_from_copies_drawn_beforehand_it_ends_the_same(prepared: Path, unbroken: Path, tmp_path: Path) -> None:
+    augment.augment(prepared, tmp_path / "light", recipe="light", options={}, size_px=SIZE, seed=0, copies=3)
+    trained(prepared, tmp_path / "light", tmp_path)
+    assert (tmp_path / "bundle" / bundle.WEIGHTS).read_bytes() == (unbroken / "bundle" / bundle.WEIGHTS).read_bytes()
+
+
 def test_interrupted_after_an_epoch_it_ends_as_if_unbroken(
     prepared: Path, augmented: Path, unbroken: Path, tmp_path: Path
 ) -> None:
