@@ -7,10 +7,12 @@ UV_VERSION := 0.13.9
 TWO_FILES_AT_A_TIME := --numprocesses 2 --dist loadfile
 # a tool's own program, with telemetry off
 TOOL := $(BIN)/python -m segmodels.environment
+REMOTE_IS_SET = test -n "$$($(TOOL) dvc config core.remote 2>/dev/null)" || \
+	{ echo "there is no remote yet: $(BIN)/dvc remote add --default storage <folder or ssh://host/folder>"; exit 2; }
 export PATH := $(abspath $(BIN)):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo data retrain mlflow doctor check types test-fast test test-slow bench-camvid lock
+.PHONY: help setup demo data push pull retrain mlflow doctor check types test-fast test test-slow bench-camvid lock
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -33,6 +35,14 @@ data: setup  ## bring a dataset in: make data SOURCE=<folder> [FORMAT=<name>] [Q
 	@test -n "$(SOURCE)" || { echo "make data: name the dataset's folder: make data SOURCE=<folder> [FORMAT=<name>]"; exit 2; }
 	$(BIN)/segmodels ingest "$(SOURCE)" --format "$(or $(FORMAT),auto)" $(if $(QUARANTINE),--quarantine)
 	$(TOOL) dvc add -q data/raw
+
+push: setup  ## copy dataset, models and results to DVC's remote: dvc remote add --default storage <folder or ssh://host/folder>
+	@$(REMOTE_IS_SET)
+	$(TOOL) dvc push -q --run-cache
+
+pull: setup  ## fetch from DVC's remote what this commit's dataset, models and results are
+	@$(REMOTE_IS_SET)
+	$(TOOL) dvc pull -q --run-cache --allow-missing
 
 retrain: setup  ## make anew what has changed: prepare, augment, train, evaluate, compare, register
 	$(BIN)/python -m flows.retrain

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -34,6 +35,22 @@ class Project:
             check=False,
         )
         assert done.returncode == code, done.stdout
+        return done.stdout
+
+    def dvc(self, *arguments: str, environment: Mapping[str, str] = MappingProxyType({})) -> str:
+        """Run DVC as the Makefile does; returns what was printed, to both streams."""
+        command = [sys.executable, "-m", "segmodels.environment", "dvc", *arguments]
+        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        done = subprocess.run(
+            command,
+            cwd=self.folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=clean_environment(PATH=path) | dict(environment),
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout
         return done.stdout
 
     @property
