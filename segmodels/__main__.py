@@ -25,6 +25,7 @@ from segmodels.project import (
     RAW,
     REPORTS,
     SHARDS,
+    WORK,
 )
 
 if TYPE_CHECKING:
@@ -155,12 +156,13 @@ def shapes(
     console.out.print(f"{destination}: {count} images of {size_px[1]} x {size_px[0]} with masks", markup=False)
 
 
+Source = Annotated[Path, typer.Argument(help="The dataset's folder, or a ZIP or TAR file of it.")]
 Format = Annotated[str, typer.Option(help="The dataset's format, one of segmodels/formats/. auto: told from the files.")]
 
 
 @app.command(rich_help_panel="Bring data in")
 def inspect(
-    source: Annotated[Path, typer.Argument(help="The dataset's folder.")],
+    source: Source,
     format: Format = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
     path: ParamsPath = PARAMS,
@@ -170,22 +172,25 @@ def inspect(
     Where there is a params.yaml, its classes and task are those that an import would take.
     """
     import json
+    from tempfile import gettempdir
 
+    from segmodels import archives
     from segmodels.dataset import open_dataset
     from segmodels.inspection import inspect as run
     from segmodels.ledger import Ledger
     from segmodels.watching import silent
 
     settings = _read(path) if path.is_file() else None
-    dataset = open_dataset(
-        source,
-        format=format,
-        task=settings.dataset.task if settings else "auto",
-        classes=settings.listed_classes() if settings else None,
-        tolerant=True,
-    )
-    with Ledger(LEDGER if settings else None) as ledger:
-        found = run(dataset, ledger, progress=silent if as_json else console.progress)
+    with archives.opened(source, work=WORK if settings else Path(gettempdir())) as root:
+        dataset = open_dataset(
+            root,
+            format=format,
+            task=settings.dataset.task if settings else "auto",
+            classes=settings.listed_classes() if settings else None,
+            tolerant=True,
+        )
+        with Ledger(LEDGER if settings else None) as ledger:
+            found = run(dataset, ledger, progress=silent if as_json else console.progress)
     if as_json:
         console.out.print(json.dumps(found.to_dict(), indent=2), markup=False)
     else:
@@ -196,13 +201,13 @@ def inspect(
 
 @app.command(rich_help_panel="Bring data in")
 def ingest(
-    source: Annotated[Path, typer.Argument(help="The dataset's folder.")],
+    source: Source,
     format: Format = "auto",
     quarantine: Annotated[bool, typer.Option(help="Take in what is sound and leave the rest out, with a list.")] = False,
     path: ParamsPath = PARAMS,
 ) -> None:
     """Check a dataset and copy it to where params.yaml has it; one with a fault is refused whole, unless quarantined."""
-    from segmodels import problems, quiet
+    from segmodels import archives, problems, quiet
     from segmodels.dataset import open_dataset
     from segmodels.errors import DatasetError
     from segmodels.ingest import ingest as bring_in
@@ -212,22 +217,22 @@ def ingest(
     settings = _read(path)
     problems.forget(REPORTS)
     quiet.wait(source, notice=console.say)
+    root = source
     try:
-        dataset = open_dataset(
-            source,
-            format=agreed_format(settings, format),
-            task=settings.dataset.task,
-            classes=settings.listed_classes(),
-            tolerant=True,
-        )
-        with Ledger(LEDGER) as ledger:
+        with archives.opened(source, work=WORK) as root, Ledger(LEDGER) as ledger:
+            dataset = open_dataset(
+                root,
+                format=agreed_format(settings, format),
+                task=settings.dataset.task,
+                classes=settings.listed_classes(),
+                tolerant=True,
+            )
             ingested = bring_in(dataset, RAW, ledger=ledger, quarantine=quarantine, progress=console.progress)
     except DatasetError as error:
+        told = error.summary.replace(str(root), str(source))  # not where an archive was unpacked
         if not error.problems:
-            raise
-        raise InputError(
-            f"{error.summary}; {_listed(error.problems, source)}; mend them, or take in the rest with --quarantine"
-        ) from error
+            raise InputError(told) from error
+        raise InputError(f"{told}; {_listed(error.problems, root)}; mend them, or take in the rest with --quarantine") from error
     (height, width), _ = ingested.sizes.most_common(1)[0]
     console.out.print(
         f"{RAW}: {ingested.num_images} pairs, {ingested.num_classes} classes, format `{dataset.format}`, "

@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 import subprocess
 import sys
 import time
@@ -128,6 +129,29 @@ def test_damaged_files_are_refused_or_read_and_nothing_else_happens(write: Calla
         finally:
             path.write_bytes(before[path])
     assert {path for path in tmp_path.rglob("*") if path.is_file()} == set(texts)
+
+
+def test_an_archive_is_brought_in_as_its_folder_would_be(params_file: Path, tmp_path: Path) -> None:
+    root = written(folder, tmp_path / "source", SCENES)
+    (root / "dvc.yaml").write_text("stages:\n  evil:\n    cmd: touch evil\n")
+    (root / ".dvc").mkdir()
+    (root / ".dvc" / "config").write_text("[core]\nremote = evil\n")
+    archive = shutil.make_archive(str(tmp_path / "data-of-today"), "zip", root.parent, root.name)
+    told = json.loads(segmodels("inspect", archive, "--json", cwd=tmp_path).stdout)
+    assert (told["format"], told["num_images"]) == ("folder", 3)
+    assert "data/raw: 3 pairs" in segmodels("ingest", archive, cwd=tmp_path).stdout
+    copy = tmp_path / "data" / "raw"
+    assert {path.name for path in copy.iterdir()} == {"images", "masks", "classes.json", "segmodels.json"}
+    for (one, image, mask), (other, its_image, its_mask) in zip(
+        decoded(open_dataset(root, format="folder")), decoded(open_dataset(copy)), strict=True
+    ):
+        assert one.id == other.id and (image == its_image).all() and (mask == its_mask).all()
+    assert [path.name for path in (tmp_path / ".segmodels").iterdir()] == ["ledger.db"]
+    (root / "masks" / "three.png").write_bytes(b"")
+    archive = shutil.make_archive(str(tmp_path / "data-of-today"), "zip", root.parent, root.name)
+    said = segmodels("ingest", archive, cwd=tmp_path, code=2).stderr
+    assert f"{archive}: 1 of 3 pairs are unusable" in said and "unpacked-" not in said
+    assert json.loads((tmp_path / "reports" / "problems.json").read_text())[0]["file"] == "masks/three.png"
 
 
 WRITER = """
