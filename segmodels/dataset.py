@@ -36,6 +36,11 @@ class Dataset:
     notes: list[Path]
     problems: list[str] = field(default_factory=list)
 
+    @property
+    def files(self) -> list[Path]:
+        """All that is read for its samples, each once: several may share one."""
+        return list(dict.fromkeys(path for sample in self.samples for path in sample.files))
+
 
 def open_dataset(
     root: Path,

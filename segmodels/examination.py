@@ -1,7 +1,8 @@
 """Whether every pair of a dataset is sound, and what is in it. Decodes on all cores, but only what it has not seen before."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from segmodels import workers
 from segmodels.dataset import Dataset, unusable
@@ -25,14 +26,22 @@ class Chunk:
 
 
 def examine(
-    dataset: Dataset, ledger: Ledger, *, processes: int | None = None, progress: Progress[tuple[Sample, Facts | str]] = silent
+    dataset: Dataset,
+    ledger: Ledger,
+    hashes: Mapping[Path, str],
+    *,
+    processes: int | None = None,
+    progress: Progress[tuple[Sample, Facts | str]] = silent,
 ) -> Iterator[tuple[Sample, Facts]]:
     """Every sound pair with what was counted in it; at the end raise one error that lists all else.
+
+    Args:
+        hashes: the digests of the dataset's files, as the ledger has them.
 
     Raises:
         DatasetError: pairs are unusable, or end or halt the process that reads them.
     """
-    keys = ledger.keys(dataset)
+    keys = ledger.keys(dataset, hashes)
     known = ledger.facts(keys.values())
     problems = list[str]()
     results = _results(dataset, {name: known[key] for name, key in keys.items() if key in known}, processes)

@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,11 +49,11 @@ def ingest(
     source, target = dataset.root.resolve(), destination.resolve()
     if source == target or source in target.parents or target in source.parents:
         raise DatasetError(f"{dataset.root}: overlaps with {destination}, where it would be copied; keep the dataset elsewhere")
-    before = ledger.digests(path for sample in dataset.samples for path in sample.files)
+    hashes = ledger.digests([*dataset.files, *dataset.notes])
     sizes: Counter[tuple[int, int]] = Counter()
     sound, problems = [], list[str]()
     try:
-        for sample, facts in examine(dataset, ledger, processes=processes, progress=progress):
+        for sample, facts in examine(dataset, ledger, hashes, processes=processes, progress=progress):
             sizes[facts.height, facts.width] += 1
             sound.append(sample)
     except DatasetError as error:
@@ -63,7 +63,7 @@ def ingest(
     if not sound:
         raise DatasetError(f"{dataset.root}: nothing in it can be used", problems)
     files = list(dict.fromkeys([*(path for sample in sound for path in sample.files), *dataset.notes]))  # samples may share one
-    outside = [f"{path}: leads out of the folder, to {path.resolve()}" for path in files if source not in path.resolve().parents]
+    outside = _outside(source, files)
     if outside:
         raise DatasetError(f"{dataset.root}: {len(outside)} files lie elsewhere; copy them into the dataset", outside)
     left_out = [within(dataset.root, one) for one in problems]
@@ -74,7 +74,7 @@ def ingest(
     )
     copies = {path.relative_to(dataset.root): path for path in files}
     ingested = Ingested(len(sound), len(dataset.classes), sizes, left_out)
-    same = _unchanged(copies, destination, ledger)
+    same = _unchanged(copies, hashes, destination, ledger)
     changed = list[str]()
     if not left_out and len(same) == len(copies) and _is_copy(destination, copies, noted):
         return ingested
@@ -85,9 +85,8 @@ def ingest(
                 os.link(destination / inside, partial / inside)
             else:
                 shutil.copyfile(path, partial / inside)
-            now = same[inside] if inside in same else digests.of_file(partial / inside)
-            if now != before.get(path, now):  # of the samples' files, which were looked at
-                changed.append(f"{path}: was changed while it was read; bring the dataset in again when nobody writes to it")
+                if digests.of_file(partial / inside) != hashes[path]:
+                    changed.append(f"{path}: was changed while it was read; bring the dataset in again when nobody writes to it")
         if changed:
             raise DatasetError(f"{dataset.root}: {len(changed)} files were changed meanwhile, nothing was written", changed)
         _note(noted, partial)
@@ -97,17 +96,28 @@ def ingest(
     return ingested
 
 
-def _unchanged(copies: Mapping[Path, Path], destination: Path, ledger: Ledger) -> dict[Path, str]:
-    """The hashes of the files that the last copy has already, by their paths in it."""
-    there = ledger.digests(destination / inside for inside in copies if not (destination / inside).is_symlink())
-    new = ledger.digests(path for inside, path in copies.items() if destination / inside in there)
-    return {inside: new[path] for inside, path in copies.items() if path in new and there[destination / inside] == new[path]}
+def _outside(source: Path, files: Sequence[Path]) -> list[str]:
+    """The files that a link leads to from elsewhere."""
+    inside = {parent: source in (parent.resolve() / "x").parents for parent in {path.parent for path in files}}
+    return [
+        f"{path}: leads out of the folder, to {path.resolve()}"
+        for path in files
+        if not inside[path.parent] or (path.is_symlink() and source not in path.resolve().parents)
+    ]
+
+
+def _unchanged(copies: Mapping[Path, Path], hashes: Mapping[Path, str], destination: Path, ledger: Ledger) -> set[Path]:
+    """Which files the last copy has already, by their paths in it."""
+    there = {destination / inside: inside for inside in copies}
+    found = ledger.digests(path for path in there if not path.is_symlink())
+    return {there[path] for path, digest in found.items() if digest == hashes[copies[there[path]]]}
 
 
 def _is_copy(destination: Path, copies: Mapping[Path, Path], noted: Noted) -> bool:
     """Whether the last copy has these files and no others, and says the same of them."""
-    there = {path.relative_to(destination) for path in destination.rglob("*") if not path.is_dir()}
-    return there == {*copies, Path(NOTED)} and (destination / NOTED).read_text(encoding="utf-8") == _noted_text(noted)
+    there = {os.path.relpath(folder, destination) + os.sep + name for folder, _, names in os.walk(destination) for name in names}
+    expected = {os.path.join(".", inside) if inside.parent == Path() else str(inside) for inside in (*copies, Path(NOTED))}  # noqa: PTH118
+    return there == expected and (destination / NOTED).read_text(encoding="utf-8") == _noted_text(noted)
 
 
 def _note(noted: Noted, folder: Path) -> None:

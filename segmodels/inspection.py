@@ -73,7 +73,7 @@ def inspect(dataset: Dataset, ledger: Ledger, *, progress: Progress[tuple[Sample
     objects, labelled = list[int | None](), list[Labelled]()
     placed, problems = list[Placed](), list[str]()
     try:
-        for sample, facts in examine(dataset, ledger, progress=progress):
+        for sample, facts in examine(dataset, ledger, ledger.digests(dataset.files), progress=progress):
             pixels += facts.pixels
             seen += np.array(facts.pixels) > 0
             num_images += 1

@@ -66,9 +66,12 @@ class Ledger:
         )
         return found
 
-    def keys(self, dataset: Dataset) -> dict[str, str]:
-        """Of every sample whose files can be read, by id, a name for all that decides what is decoded: equal keys, equal pixels."""
-        hashes = self.digests(path for sample in dataset.samples for path in sample.files)
+    def keys(self, dataset: Dataset, hashes: Mapping[Path, str]) -> dict[str, str]:
+        """Of every sample, by id, a name for all that decides what is decoded: equal keys, equal pixels.
+
+        Args:
+            hashes: the digests of its files; a sample of which one is missing has no key.
+        """
         meaning = digests.of_texts(dataset.task, repr(dataset.classes), _decoding())
         found = {}
         for sample in dataset.samples:

@@ -31,7 +31,7 @@ def pack(
     Raises:
         DatasetError: pairs are unusable; all are listed.
     """
-    keys = ledger.keys(dataset)
+    keys = ledger.keys(dataset, ledger.digests(dataset.files))
     pixels = {key: facts.height * facts.width for key, facts in ledger.facts(keys.values()).items()}
     orders = list(_orders(dataset, keys, pixels, kept, shard_bytes))
     problems = list[str]()

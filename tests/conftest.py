@@ -75,7 +75,7 @@ def decoded(dataset: Dataset) -> list[tuple[Sample, UInt8Array, UInt8Array]]:
 def examined(dataset: Dataset) -> list[tuple[Sample, Facts]]:
     """Every sample with what an import counts in it; fails as an import does."""
     with Ledger() as ledger:
-        return list(examine(dataset, ledger))
+        return list(examine(dataset, ledger, ledger.digests(dataset.files)))
 
 
 def stored(

@@ -16,6 +16,11 @@ from tests.test_every_format import SCENES, coco, written
 LATER = 10**10
 
 
+def keys_of(ledger: Ledger, root: Path) -> dict[str, str]:
+    dataset = open_dataset(root)
+    return ledger.keys(dataset, ledger.digests(dataset.files))
+
+
 def ledger_at(path: Path | None, file: Path) -> Ledger:
     """One whose clock is long after the file's last change."""
     return Ledger(path, now_ns=lambda: file.stat().st_mtime_ns + LATER)
@@ -65,32 +70,34 @@ def test_a_damaged_one_is_begun_anew(tmp_path: Path) -> None:
 def test_keys_follow_what_is_decoded_not_where_it_lies(make_dataset: MakeDataset, tmp_path: Path) -> None:
     root = make_dataset({"one": np.zeros((2, 3)), "two": np.ones((2, 3))})
     ledger = Ledger()
-    keys = ledger.keys(open_dataset(root))
+    keys = keys_of(ledger, root)
     assert len(set(keys.values())) == 2
     moved = root.rename(tmp_path / "elsewhere")
-    assert ledger.keys(open_dataset(moved)) == keys
+    assert keys_of(ledger, moved) == keys
     mask = (moved / "masks" / "one.png").read_bytes()
     (moved / "masks" / "one.png").write_bytes((moved / "masks" / "two.png").read_bytes())
-    changed = ledger.keys(open_dataset(moved))
+    changed = keys_of(ledger, moved)
     assert changed["one"] != keys["one"] and changed["two"] == keys["two"]
     (moved / "masks" / "one.png").write_bytes(mask)
     renamed = json.loads((moved / "classes.json").read_text())
     renamed["classes"][1]["id"] = 7
     (moved / "classes.json").write_text(json.dumps(renamed))
-    assert not set(ledger.keys(open_dataset(moved)).values()) & set(keys.values())
+    assert not set(keys_of(ledger, moved).values()) & set(keys.values())
 
 
 def test_one_more_image_in_a_coco_file_leaves_the_keys_of_the_others(tmp_path: Path) -> None:
     ledger = Ledger()
     few = {name: scene for name, scene in SCENES.items() if name != "three"}
-    before = ledger.keys(open_dataset(written(coco, tmp_path / "few", few)))
-    after = ledger.keys(open_dataset(written(coco, tmp_path / "more", SCENES)))
+    before = keys_of(ledger, written(coco, tmp_path / "few", few))
+    after = keys_of(ledger, written(coco, tmp_path / "more", SCENES))
     assert {name: after[name] for name in before} == before and len(after) == 3
 
 
 def test_what_was_sound_is_not_decoded_again(make_dataset: MakeDataset, monkeypatch: pytest.MonkeyPatch) -> None:
     root = make_dataset({"one": np.zeros((2, 3)), "two": np.ones((2, 3))})
     ledger = Ledger()
-    first = list(examine(open_dataset(root), ledger))
+    dataset = open_dataset(root)
+    hashes = ledger.digests(dataset.files)
+    first = list(examine(dataset, ledger, hashes))
     monkeypatch.setattr("segmodels.workers.each", lambda *_, **__: iter(()))
-    assert list(examine(open_dataset(root), ledger)) == first
+    assert list(examine(dataset, ledger, hashes)) == first
