@@ -85,7 +85,7 @@ def ingest(
                 os.link(destination / inside, partial / inside)
             else:
                 shutil.copyfile(path, partial / inside)
-                if digests.of_file(partial / inside) != hashes[path]:
+                if digests.of_file(partial / inside) != hashes.get(path):
                     changed.append(f"{path}: was changed while it was read; bring the dataset in again when nobody writes to it")
         if changed:
             raise DatasetError(f"{dataset.root}: {len(changed)} files were changed meanwhile, nothing was written", changed)
@@ -110,13 +110,13 @@ def _unchanged(copies: Mapping[Path, Path], hashes: Mapping[Path, str], destinat
     """Which files the last copy has already, by their paths in it."""
     there = {destination / inside: inside for inside in copies}
     found = ledger.digests(path for path in there if not path.is_symlink())
-    return {there[path] for path, digest in found.items() if digest == hashes[copies[there[path]]]}
+    return {there[path] for path, digest in found.items() if digest == hashes.get(copies[there[path]])}
 
 
 def _is_copy(destination: Path, copies: Mapping[Path, Path], noted: Noted) -> bool:
     """Whether the last copy has these files and no others, and says the same of them."""
-    there = {os.path.relpath(folder, destination) + os.sep + name for folder, _, names in os.walk(destination) for name in names}
-    expected = {os.path.join(".", inside) if inside.parent == Path() else str(inside) for inside in (*copies, Path(NOTED))}  # noqa: PTH118
+    there = {f"{folder}{os.sep}{name}" for folder, _, names in os.walk(destination) for name in names}
+    expected = {str(destination / inside) for inside in (*copies, Path(NOTED))}
     return there == expected and (destination / NOTED).read_text(encoding="utf-8") == _noted_text(noted)
 
 

@@ -72,11 +72,9 @@ def test_what_changes_while_it_is_read_does_not_come_in(source: Path, tmp_path: 
         yield from results
         Image.fromarray(MASKS["two"] * 0).save(source / "masks" / "two.png")
 
-    before = brought_in(source, tmp_path / "copy")
-    (source / "classes.json").write_text((source / "classes.json").read_text() + "\n")  # so that there is something to do
     with pytest.raises(DatasetError, match="1 files were changed meanwhile, nothing was written") as refused:
         brought_in(source, tmp_path / "copy", progress=changing)
     assert refused.value.problems == [
         f"{source / 'masks' / 'two.png'}: was changed while it was read; bring the dataset in again when nobody writes to it"
     ]
-    assert inodes(tmp_path / "copy") == before
+    assert not (tmp_path / "copy").exists()
