@@ -51,7 +51,7 @@ def memory(few: int = 1000, many: int = 20_000, work: Work = None) -> None:
     with folder(work) as root:
         peaks = {}
         for count in (few, many):
-            draw(root / str(count), count, size=96)
+            draw(root / str(count), count, size=128)
             command = [sys.executable, __file__, "prepare", str(root / str(count)), str(root / f"store-{count}")]
             told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
             peaks[count] = float(told.split()[-1])

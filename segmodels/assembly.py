@@ -69,7 +69,7 @@ def _manifest(made: Sequence[Shard], places: Mapping[str, Place]) -> tuple[pd.Da
     parts, sums = [], []
     for shard in made:
         rows = []
-        for name, facts, image_offset, mask_offset in shard.rows:
+        for name, facts, image_offset, mask_offset in shard.rows():
             rows.append(
                 {
                     "id": name,

@@ -7,7 +7,7 @@ import contextlib
 import json
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from importlib import metadata
@@ -24,6 +24,8 @@ SETTLED_NS = 2 * 10**9
 DECODING = ("alignment", "annotations", "duplicates", "images", "pairs", "samples")
 DECODERS = ("imagehash", "numpy", "opencv-python-headless", "pillow", "pycocotools")
 """Modules and libraries that decide what is read from a file."""
+
+BATCH = 1000
 
 Stamp = tuple[int, int, int]
 """Size, time of change in ns, and inode."""
@@ -59,7 +61,8 @@ class Ledger:
                 fresh[path] = stamp
         settled = self.now_ns() - SETTLED_NS
         with ThreadPoolExecutor(cores()) as threads:  # hashing lets go of the interpreter
-            found |= {path: one for path, one in zip(fresh, threads.map(_readable_digest, fresh), strict=True) if one}
+            for some in _batches(list(fresh), BATCH):  # a task for each of very many files would take more memory than all else
+                found |= {path: one for path, one in zip(some, threads.map(_readable_digest, some), strict=True) if one}
         self._note(
             "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?)",
             ((str(path), *stamp, found[path]) for path, stamp in fresh.items() if path in found and stamp[1] < settled),
@@ -120,6 +123,10 @@ def _opened(path: Path | None) -> sqlite3.Connection:
         assert path is not None and attempt == "as it is", "a new database is damaged"
         path.unlink()
     raise AssertionError
+
+
+def _batches(paths: Sequence[Path], size: int) -> Iterator[Sequence[Path]]:
+    return (paths[start : start + size] for start in range(0, len(paths), size))
 
 
 def _stamp(path: Path) -> Stamp | None:

@@ -10,12 +10,13 @@ import numpy as np
 
 from segmodels import assembly, atomic, census, duplicates, leaks, locks, packing, pictures, splits, store, suspects
 from segmodels.dataset import Dataset
+from segmodels.duplicates import Fingerprint
 from segmodels.errors import DatasetError
 from segmodels.images import colored, overlay
 from segmodels.leaks import Leak, Placed
 from segmodels.ledger import Ledger
 from segmodels.samples import Sample, trained
-from segmodels.suspects import Suspect
+from segmodels.suspects import Labelled, Suspect
 from segmodels.watching import Progress, silent
 
 
@@ -57,15 +58,18 @@ def prepare(
     draw()  # what is wrong with them is said before any work
     with locks.held(kept / "lock"):
         made = packing.pack(dataset, ledger, kept, processes=processes, progress=progress)
-        known = {row.id: row.facts for shard in made for row in shard.rows}
-        pairs = duplicates.pairs([one.fingerprint for one in known.values()])
-        names = list(known)
+        fingerprints, labelled = dict[str, Fingerprint](), list[Labelled]()
+        for shard in made:
+            for row in shard.rows():
+                fingerprints[row.id] = row.facts.fingerprint
+                labelled.append(row.facts.labelled(row.id))
+        names, pairs = list(fingerprints), duplicates.pairs(list(fingerprints.values()))
         alike = [(names[one], names[other]) for one, other, same in pairs if same or near_duplicates == "together"]
         places = {name: assembly.Place(split, groups[name]) for name, split in draw(alike=alike).items()}
         grouped = {sample.id for sample in dataset.samples if group_pattern is not None or sample.group is not None}
         leaking = leaks.find(
             [
-                Placed(name, split, group if name in grouped else None, known[name].fingerprint)
+                Placed(name, split, group if name in grouped else None, fingerprints[name])
                 for name, (split, group) in places.items()
             ]
         )
@@ -76,7 +80,7 @@ def prepare(
             atomic.write_json(partial / "leaks.json", [asdict(one) for one in leaking])
         packing.remove_others(made, kept)
     if facts is not None:
-        _write_facts(store.Store(destination), suspects.find([one.labelled(name) for name, one in known.items()]), facts, notice)
+        _write_facts(store.Store(destination), suspects.find(labelled), facts, notice)
 
 
 def _write_facts(prepared: store.Store, doubtful: Sequence[Suspect], folder: Path, notice: Callable[[str], None]) -> None:

@@ -47,14 +47,17 @@ class Shard:
     Attributes:
         images, masks: the sha256 of each of its files.
         sets: what the values of its masks stand for where classes overlap.
-        rows: in the order of the samples' ids.
     """
 
     folder: Path
     images: str
     masks: str
     sets: list[tuple[int, ...]]
-    rows: list[Row]
+
+    def rows(self) -> list[Row]:
+        """In the order of the samples' ids; read each time, as those of a large dataset are no small thing to keep."""
+        noted = json.loads((self.folder / _FACTS).read_text(encoding="utf-8"))
+        return [Row(**row | {"facts": Facts(**row["facts"])}) for row in noted["rows"]]
 
 
 @dataclass(frozen=True)
@@ -126,8 +129,7 @@ def write(folder: Path, pairs: Iterable[Pair], classes: Sequence[SegmentationCla
 def read(folder: Path) -> Shard:
     """A shard that is whole."""
     noted = json.loads((folder / _FACTS).read_text(encoding="utf-8"))
-    rows = [Row(**row | {"facts": Facts(**row["facts"])}) for row in noted["rows"]]
-    return Shard(folder, noted["images"], noted["masks"], [tuple(one) for one in noted["sets"]], rows)
+    return Shard(folder, noted["images"], noted["masks"], [tuple(one) for one in noted["sets"]])
 
 
 def is_whole(folder: Path) -> bool:

@@ -36,7 +36,7 @@ def inodes(kept: Path) -> dict[str, int]:
 def test_the_pixels_are_those_of_the_files(drawings: Path, tmp_path: Path) -> None:
     made = packed(drawings, tmp_path / "kept")
     assert len(made) > 5
-    rows = [(one, row) for one in made for row in one.rows]
+    rows = [(one, row) for one in made for row in one.rows()]
     for (shard, row), (sample, image, mask) in zip(rows, decoded(open_dataset(drawings)), strict=True):
         assert row.id == sample.id
         raw, labels = shards.images_of(shard).read_bytes(), shards.masks_of(shard).read_bytes()

@@ -218,7 +218,7 @@ def test_packing_that_is_killed_goes_on_where_it_was(tmp_path: Path) -> None:
     after = {path: path.stat().st_ino for path in kept.glob("*/shard.json")}
     assert 5 <= len(before) < len(after)
     assert {path: after[path] for path in before} == before
-    assert sum(len(shards.read(path.parent).rows) for path in after) == 400
+    assert sum(len(shards.read(path.parent).rows()) for path in after) == 400
     assert not list(kept.glob(".*"))
 
 
