@@ -1,6 +1,6 @@
 """Stage `prepare`: check every pair, split, pack into memory-mapped shards. A second for a hundred small images."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial as partial_of
 from pathlib import Path
@@ -15,7 +15,7 @@ from segmodels.errors import DatasetError
 from segmodels.images import colored, overlay
 from segmodels.leaks import Leak, Placed
 from segmodels.ledger import Ledger
-from segmodels.samples import Sample, trained
+from segmodels.samples import Sample, Split, trained
 from segmodels.suspects import Labelled, Suspect
 from segmodels.watching import Progress, silent
 
@@ -54,18 +54,20 @@ def prepare(
         DatasetError: unusable pairs (all are listed), a split without images, masks with nothing to learn, or leaks that are not to be.
     """
     groups = splits.groups_of(dataset.samples, group_pattern)
-    draw = partial_of(splits.assign, dataset.samples, groups, method=method, val=val, test=test, seed=seed)
-    draw()  # what is wrong with them is said before any work
+    draw = partial_of(splits.assign, dataset.samples, groups, method=method, val=val, test=test)
+    draw(seed=seed)  # what is wrong with them is said before any work
     with locks.held(kept / "lock"):
         made = packing.pack(dataset, ledger, kept, processes=processes, progress=progress)
-        fingerprints, labelled = dict[str, Fingerprint](), list[Labelled]()
+        fingerprints, labelled, shown = dict[str, Fingerprint](), list[Labelled](), dict[str, list[int]]()
         for shard in made:
             for row in shard.rows():
                 fingerprints[row.id] = row.facts.fingerprint
                 labelled.append(row.facts.labelled(row.id))
+                shown[row.id] = [index for index, pixels in enumerate(row.facts.pixels) if pixels]
         names, pairs = list(fingerprints), duplicates.pairs(list(fingerprints.values()))
         alike = [(names[one], names[other]) for one, other, same in pairs if same or near_duplicates == "together"]
-        places = {name: assembly.Place(split, groups[name]) for name, split in draw(alike=alike).items()}
+        assigned = draw(seed=seed, alike=alike)
+        places = {name: assembly.Place(split, groups[name]) for name, split in assigned.items()}
         grouped = {sample.id for sample in dataset.samples if group_pattern is not None or sample.group is not None}
         leaking = leaks.find(
             [
@@ -76,6 +78,7 @@ def prepare(
         with atomic.folder(destination) as partial:
             assembly.write(partial, made, dataset.classes, dataset.task, places=places)
             _refuse_nothing_to_learn(store.Store(partial))
+            _tell_lacking(dataset, assigned, shown, partial_of(draw, alike=alike), method, notice)
             _tell_leaks(leaking, on_leak, notice)
             atomic.write_json(partial / "leaks.json", [asdict(one) for one in leaking])
         packing.remove_others(made, kept)
@@ -109,7 +112,7 @@ def _draw(prepared: store.Store, doubtful: Sequence[Suspect], path: Path) -> Non
 
 
 SUSPECTS_TOLD, SUSPECTS_DRAWN = 5, 24
-LEAKS_TOLD = 12
+LEAKS_TOLD, SEEDS_TRIED = 12, 50
 
 
 def _tell_leaks(found: Sequence[Leak], on_leak: str, notice: Callable[[str], None]) -> None:
@@ -122,6 +125,38 @@ def _tell_leaks(found: Sequence[Leak], on_leak: str, notice: Callable[[str], Non
         notice(f"leak: {one}")
     if found:
         notice(f"the splits leak in {len(found)} places, scores come out too high; {remedy} (all are in leaks.json)")
+
+
+def _tell_lacking(
+    dataset: Dataset,
+    assigned: Mapping[str, Split],
+    shown: Mapping[str, Sequence[int]],
+    draw: Callable[..., dict[str, Split]],
+    method: str,
+    notice: Callable[[str], None],
+) -> None:
+    """Say which classes a split does not show, and the seed with which each would show all.
+
+    Splits are not drawn until all classes are everywhere: then a new image could move another out of the test set.
+    """
+    names = [one.name for one in trained(dataset.classes)]
+    lacking = splits.lacking(assigned, shown)
+    for index, without in lacking.items():
+        used = {"train": "learned", "val": "looked at while it is trained", "test": "scored"}
+        notice(
+            f"{names[index]} is in no image of {' and '.join(without)}: it is not {', nor '.join(used[one] for one in without)}"
+        )
+    if lacking and not splits.are_given(dataset.samples, method):
+        found = next((seed for seed in range(SEEDS_TRIED) if not _lacks(draw, seed, shown)), None)
+        if found is not None:
+            notice(f"splits.seed: {found} has every class in every split; to be chosen before the test set is relied on")
+
+
+def _lacks(draw: Callable[..., dict[str, Split]], seed: int, shown: Mapping[str, Sequence[int]]) -> bool:
+    try:
+        return bool(splits.lacking(draw(seed=seed), shown))
+    except DatasetError:  # a split would have no images
+        return True
 
 
 def _refuse_nothing_to_learn(prepared: store.Store) -> None:

@@ -8,7 +8,7 @@ test set, and what is alike never parts.
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from segmodels.errors import DatasetError, ParamsError
 from segmodels.samples import SPLITS, Sample, Split
@@ -70,6 +70,20 @@ def assign(
         remedy = f"{largest} of {len(together)} groups look alike and stay together; set splits.near_duplicates: ignore"
     _refuse_empty(splits, remedy)
     return splits
+
+
+def lacking(assigned: Mapping[str, Split], shown: Mapping[str, Collection[int]]) -> dict[int, list[Split]]:
+    """The classes that are shown somewhere, but in no image of these splits.
+
+    Args:
+        shown: the classes of every image, by its id.
+    """
+    seen: dict[Split, set[int]] = {split: set() for split in SPLITS}
+    for name, split in assigned.items():
+        seen[split].update(shown[name])
+    every = set[int]().union(*seen.values())
+    found = {index: [split for split in SPLITS if index not in seen[split]] for index in sorted(every)}
+    return {index: splits for index, splits in found.items() if splits}
 
 
 _FIRST_COME: tuple[Split, ...] = ("train", "val", "test")

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from segmodels import augment, catalog
 from segmodels.errors import ParamsError
@@ -34,6 +36,24 @@ def test_an_augmentation_is_sound(name: str) -> None:
     image = np.repeat(mask[..., None] * 40, 3, axis=2)
     for seed in range(20):
         augment.check(recipe, image, mask, name="drawn", seed=seed)
+
+
+@pytest.mark.parametrize("name", catalog.names("augmentations"))
+@settings(max_examples=30, deadline=None)
+@given(data=st.data())
+def test_an_augmentation_keeps_labels_and_moves_image_and_mask_together(name: str, data: st.DataObject) -> None:
+    """Of images and masks of any size, with any labels."""
+    rows, columns = data.draw(st.integers(1, 4)), data.draw(st.integers(1, 4))
+    labels = data.draw(st.lists(st.integers(0, 255), min_size=rows * columns, max_size=rows * columns))
+    block = np.ones((data.draw(st.integers(8, 40)), data.draw(st.integers(8, 40))), np.uint8)
+    mask = np.kron(np.array(labels, np.uint8).reshape(rows, columns), block)
+    image = np.repeat(mask[..., None], 3, axis=2)
+    size_px = data.draw(st.sampled_from([(32, 32), (64, 96), (96, 40)]))
+    recipe = Recipe(catalog.build("augmentations", name, size_px), size_px)
+    seed = data.draw(st.integers(0, 2**32 - 1))
+    augment.check(recipe, image, mask, name="drawn", seed=seed)
+    again = recipe(image, mask, seed=seed)
+    assert all((one == other).all() for one, other in zip(recipe(image, mask, seed=seed), again, strict=True))
 
 
 def test_an_unknown_name_says_the_nearest() -> None:

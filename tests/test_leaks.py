@@ -6,11 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from segmodels import duplicates, images, leaks, shapes
+from segmodels import duplicates, images, leaks, shapes, splits
+from segmodels.annotations import MaskFile
 from segmodels.atomic import write_json
 from segmodels.dataset import open_dataset
 from segmodels.duplicates import NEAR, Fingerprint
@@ -18,8 +19,9 @@ from segmodels.errors import DatasetError
 from segmodels.leaks import Leak, Placed
 from segmodels.ledger import Ledger
 from segmodels.prepare import prepare
-from segmodels.samples import Split
+from segmodels.samples import Sample, Split
 from segmodels.store import Store
+from tests.conftest import MakeDataset
 
 
 def drawing(seed: int) -> np.ndarray:
@@ -152,3 +154,54 @@ def test_copies_on_two_sides_of_given_lists_are_told_or_refused(tmp_path: Path) 
     with pytest.raises(DatasetError, match=r"the splits leak in 20 places, and splits.on_leak is `error`"):
         prepare(open_dataset(root), tmp_path / "refused", **prepared, on_leak="error")  # type: ignore[arg-type]
     assert not (tmp_path / "refused").exists()
+
+
+def test_a_class_that_a_split_lacks_is_said_with_a_seed_that_helps(make_dataset: MakeDataset, tmp_path: Path) -> None:
+    """Forty images, four of which show the third class."""
+    masks = {f"i{n:02d}": np.array([[0, 1, 2 if n % 10 == 0 else 0]]) for n in range(40)}
+    images = {name: np.full((1, 3, 3), 6 * n, np.uint8) for n, name in enumerate(masks)}
+    root = make_dataset(masks, images=images, classes=[{"id": n, "name": name} for n, name in enumerate("abc")])
+    prepared = {"ledger": Ledger(), "kept": tmp_path / "kept", "group_pattern": None, "val": 0.3, "test": 0.3}
+
+    def prepare_with(seed: int) -> list[str]:
+        lines: list[str] = []
+        prepare(open_dataset(root), tmp_path / str(seed), method="group", seed=seed, notice=lines.append, **prepared)  # type: ignore[arg-type]
+        return [line for line in lines if "c is in no image" in line or "splits.seed" in line]
+
+    told = {seed: prepare_with(seed) for seed in range(8)}
+    lacking = next(lines for lines in told.values() if lines)
+    assert lacking[0].startswith("c is in no image of ") and lacking[0].endswith(
+        (": it is not scored", "it is not learned", "trained")
+    )
+    better = int(lacking[1].removeprefix("splits.seed: ").split()[0])
+    assert prepare_with(better) == []
+
+
+POOL = [drawing(n) for n in range(8)]
+PRINTS = [Fingerprint.of(one) for one in [*POOL, *(saved_again(image, quality=80) for image in POOL)]]
+"""Eight pictures, and each once more, saved again."""
+
+
+@pytest.mark.slow
+@settings(max_examples=10_000, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.integers(0, len(PRINTS) - 1), st.sampled_from([None, "a", "b", "c", "d", "e"])), min_size=3, max_size=16
+    ),
+    st.integers(0, 20),
+)
+def test_drawn_splits_never_leak(pictures: list[tuple[int, str | None]], seed: int) -> None:
+    """Any pictures under any names, copies and look-alikes among them, in any scenes."""
+    samples = [
+        Sample(f"i{number}", Path(f"i{number}.png"), MaskFile(Path("m.png")), group=group)
+        for number, (_, group) in enumerate(pictures)
+    ]
+    prints = {f"i{number}": PRINTS[picture] for number, (picture, _) in enumerate(pictures)}
+    names = list(prints)
+    alike = [(names[one], names[other]) for one, other, _ in duplicates.pairs(list(prints.values()))]
+    groups = splits.groups_of(samples, None)
+    try:
+        found = splits.assign(samples, groups, method="group", val=0.3, test=0.3, seed=seed, alike=alike)
+    except DatasetError:  # a split would have no images
+        return
+    assert leaks.find([Placed(one.id, found[one.id], one.group, prints[one.id]) for one in samples]) == []

@@ -128,3 +128,9 @@ def test_groups_by_pattern() -> None:
 def test_a_pattern_that_does_not_match_is_refused() -> None:
     with pytest.raises(ParamsError, match=r"splits.group: '\(x\)' does not match 1 ids, e.g. 's1_001'"):
         splits.groups_of([sample("s1_001")], "(x)")
+
+
+def test_classes_that_a_split_lacks_are_named() -> None:
+    found: dict[str, Split] = {"a": "train", "b": "train", "c": "val", "d": "test"}
+    shown = {"a": [0, 1], "b": [0, 2], "c": [0, 1], "d": [0, 2, 3]}
+    assert splits.lacking(found, shown) == {1: ["test"], 2: ["val"], 3: ["train", "val"]}

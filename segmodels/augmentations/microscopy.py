@@ -21,7 +21,7 @@ def build(
     """Crops cover `min_scale` to 1 of the image's area; the others are probabilities, and the largest turn in degrees."""
     border = {"border_mode": cv2.BORDER_CONSTANT, "fill_mask": IGNORE_INDEX, "mask_interpolation": cv2.INTER_NEAREST}
     return [
-        A.RandomResizedCrop(size=size_px, scale=(min_scale, 1.0), ratio=(0.8, 1.25), mask_interpolation=cv2.INTER_NEAREST),
+        A.RandomResizedCrop(size=size_px, scale=(min_scale, 1.0), ratio=(0.8, 1.25), mask_interpolation=cv2.INTER_NEAREST_EXACT),
         A.HorizontalFlip(p=turn / 2),
         A.VerticalFlip(p=turn / 2),
         A.Affine(rotate=(-rotate_deg, rotate_deg), p=affine, **border),

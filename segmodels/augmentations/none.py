@@ -9,6 +9,6 @@ from segmodels.samples import IGNORE_INDEX
 def build(size_px: tuple[int, int]) -> list[A.BasicTransform]:
     height, width = size_px
     return [
-        A.LongestMaxSize(max_size_hw=size_px, interpolation=cv2.INTER_AREA, mask_interpolation=cv2.INTER_NEAREST),
+        A.LongestMaxSize(max_size_hw=size_px, interpolation=cv2.INTER_AREA, mask_interpolation=cv2.INTER_NEAREST_EXACT),
         A.PadIfNeeded(min_height=height, min_width=width, border_mode=cv2.BORDER_CONSTANT, fill_mask=IGNORE_INDEX),
     ]

@@ -22,7 +22,9 @@ def build(
 ) -> list[A.BasicTransform]:
     """Crops cover `min_scale` to 1 of the image's area; the others are probabilities, and the largest turn in degrees."""
     return [
-        A.RandomResizedCrop(size=size_px, scale=(min_scale, 1.0), ratio=(0.75, 4 / 3), mask_interpolation=cv2.INTER_NEAREST),
+        A.RandomResizedCrop(
+            size=size_px, scale=(min_scale, 1.0), ratio=(0.75, 4 / 3), mask_interpolation=cv2.INTER_NEAREST_EXACT
+        ),
         A.HorizontalFlip(p=flip),
         A.Affine(
             rotate=(-rotate_deg, rotate_deg),
