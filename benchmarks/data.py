@@ -153,6 +153,7 @@ def prepared(raw: Path, store: Path, processes: int | None = None) -> None:
             store,
             ledger=ledger,
             kept=store.with_name(f"{store.name}-kept"),
+            facts=store.with_name(f"{store.name}-facts"),
             method="group",
             group_pattern=None,
             val=0.1,

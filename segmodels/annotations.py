@@ -30,7 +30,7 @@ def is_background(name: str) -> bool:
     return name.strip("_").lower() == BACKGROUND
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class MaskFile:
     """One picture with a class a pixel: its values are the classes', or its colours are.
 

@@ -4,7 +4,7 @@ import os
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -13,7 +13,7 @@ from segmodels import digests
 from segmodels.atomic import write_json
 from segmodels.label_sets import SetTable
 from segmodels.samples import SPLITS, SegmentationClass, Split, Task
-from segmodels.shards import Shard, images_of, masks_of
+from segmodels.shards import Row, Shard, images_of, masks_of
 from segmodels.store import MANIFEST, check_pixels
 
 
@@ -68,30 +68,31 @@ def _manifest(made: Sequence[Shard], places: Mapping[str, Place]) -> tuple[pd.Da
     """The manifest, and the sums of each image's channels and of their squares, N x 2 x C."""
     parts, sums = [], []
     for shard in made:
-        rows = []
-        for name, facts, image_offset, mask_offset in shard.rows():
-            rows.append(
-                {
-                    "id": name,
-                    **places[name]._asdict(),
-                    "height": facts.height,
-                    "width": facts.width,
-                    "sha256": facts.sha256,
-                    "image_sha256": facts.image_sha256,
-                    "look": facts.look,
-                    "images": _images(shard),
-                    "image_offset": image_offset,
-                    "masks": _masks(shard),
-                    "mask_offset": mask_offset,
-                    "pixels_void": facts.pixels_void,
-                    **{f"pixels_{index}": pixels for index, pixels in enumerate(facts.pixels)},
-                }
-            )
-            sums.append([facts.total, facts.squares])
-        parts.append(pd.DataFrame(rows))
+        rows = shard.rows()
+        parts.append(pd.DataFrame([_row(one, places[one.id], shard) for one in rows]))
+        sums.append(np.array([[one.facts.total, one.facts.squares] for one in rows], np.int64))
     manifest = pd.concat(parts, ignore_index=True)
     order = np.argsort(manifest["id"].to_numpy(), kind="stable")
-    return manifest.iloc[order].reset_index(drop=True), np.array(sums, np.int64)[order]
+    return manifest.iloc[order].reset_index(drop=True), np.concatenate(sums)[order]
+
+
+def _row(row: Row, place: Place, shard: Shard) -> dict[str, Any]:
+    facts = row.facts
+    return {
+        "id": row.id,
+        **place._asdict(),
+        "height": facts.height,
+        "width": facts.width,
+        "sha256": facts.sha256,
+        "image_sha256": facts.image_sha256,
+        "look": facts.look,
+        "images": _images(shard),
+        "image_offset": row.image_offset,
+        "masks": _masks(shard),
+        "mask_offset": row.mask_offset,
+        "pixels_void": facts.pixels_void,
+        **{f"pixels_{index}": pixels for index, pixels in enumerate(facts.pixels)},
+    }
 
 
 def _moments(manifest: pd.DataFrame, sums_N2C: np.ndarray) -> tuple[list[float], list[float]]:

@@ -1,5 +1,6 @@
 """Stage `augment`: compile one augmentation recipe against the data: check it on real samples, save it replayable, preview it."""
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -180,9 +181,11 @@ def moved_apart(geometry: Recipe, mask: UInt8Array, *, seed: int) -> float:
     gray_of = np.zeros(256, np.uint8)
     gray_of[labels] = np.linspace(30, 255, len(labels)).astype(np.uint8)
     gray, drawn = geometry(np.repeat(gray_of[mask][..., None], 3, axis=2), mask, seed=seed)
-    window = np.ones((5, 5), np.uint8)
+    # where an image is enlarged, its borders blur: in relation to how much, and to how far a crop zooms in
+    blur = max(2, math.ceil(max(np.array(drawn.shape) / mask.shape)) + 1)
+    window = np.ones((2 * blur + 1, 2 * blur + 1), np.uint8)
     inside = (cv2.erode(drawn, window) == cv2.dilate(drawn, window)) & (drawn != IGNORE_INDEX)
-    inside[:2] = inside[-2:] = inside[:, :2] = inside[:, -2:] = False  # a border may lie just beyond the frame
+    inside[:blur] = inside[-blur:] = inside[:, :blur] = inside[:, -blur:] = False  # a border may lie just beyond the frame
     step = 225 / max(len(labels) - 1, 1)
     wrong = np.abs(gray[..., 0].astype(int) - gray_of[drawn].astype(int)) > step / 2
     return float(wrong[inside].mean()) if inside.any() else 0.0

@@ -18,7 +18,7 @@ FLAT = 4.0
 """A picture whose gray values deviate by less, of 255, shows nothing that could be compared."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Fingerprint:
     """What an image is recognised by. `look` is None for one that shows nothing."""
 

@@ -9,7 +9,7 @@ from segmodels.duplicates import Fingerprint, pairs
 from segmodels.samples import SPLITS, Split
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Placed:
     """An image and where it stands. `group` is None where nobody knows the scene."""
 

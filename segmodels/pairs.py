@@ -30,7 +30,7 @@ def load(sample: Sample, classes: Sequence[SegmentationClass]) -> tuple[UInt8Arr
     return image, labelling
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Facts:
     """What was counted in a sound pair.
 

@@ -88,7 +88,7 @@ class Annotation(Protocol):
         """The number of each pixel's object, H x W, from 1; 0 for none, or for a crowd. None: nobody told objects apart."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Sample:
     """One image with what is known of it, as a dataset format lists it; nothing is decoded yet.
 

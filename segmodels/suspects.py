@@ -10,7 +10,7 @@ RARE = 0.1
 """Masks of a single class are told where no more than this share of them is: elsewhere empty images are usual."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Labelled:
     """What is known of one sample's labels: how well they fit the image, None where they have no borders; how many classes it shows."""
 

@@ -39,13 +39,13 @@ def test_an_augmentation_is_sound(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", catalog.names("augmentations"))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(data=st.data())
 def test_an_augmentation_keeps_labels_and_moves_image_and_mask_together(name: str, data: st.DataObject) -> None:
     """Of images and masks of any size, with any labels."""
     rows, columns = data.draw(st.integers(1, 4)), data.draw(st.integers(1, 4))
     labels = data.draw(st.lists(st.integers(0, 255), min_size=rows * columns, max_size=rows * columns))
-    block = np.ones((data.draw(st.integers(8, 40)), data.draw(st.integers(8, 40))), np.uint8)
+    block = np.ones((data.draw(st.integers(12, 60)), data.draw(st.integers(12, 60))), np.uint8)
     mask = np.kron(np.array(labels, np.uint8).reshape(rows, columns), block)
     image = np.repeat(mask[..., None], 3, axis=2)
     size_px = data.draw(st.sampled_from([(32, 32), (64, 96), (96, 40)]))

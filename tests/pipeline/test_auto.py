@@ -20,7 +20,7 @@ from segmodels.recipes import Recipe
 from segmodels.store import Store
 from segmodels.trials import Trial
 from tests.conftest import PARAMS, REPOSITORY
-from tests.test_cli import segmodels
+from tests.pipeline.test_cli import segmodels
 
 SIZE = (32, 64)
 

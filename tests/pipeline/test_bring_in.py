@@ -22,7 +22,7 @@ from segmodels.ledger import Ledger
 from segmodels.prepare import prepare
 from segmodels.store import Store
 from tests.conftest import REPOSITORY, clean_environment, decoded, examined
-from tests.test_cli import segmodels
+from tests.pipeline.test_cli import segmodels
 from tests.test_every_format import HEIGHT, SCENES, WIDTH, WRITERS, camvid, coco, folder, labels, voc, written
 
 

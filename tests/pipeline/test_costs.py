@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from segmodels import network
-from tests.test_cli import segmodels
+from tests.pipeline.test_cli import segmodels
 
 
 def multiplications_by_hand(architecture: str, encoder: str, size_px: int, num_logits: int) -> int:

@@ -12,7 +12,7 @@ from mlflow import MlflowClient
 
 from segmodels import checkpoints
 from tests.conftest import PARAMS, clean_environment
-from tests.test_cli import segmodels
+from tests.pipeline.test_cli import segmodels
 
 UNET = PARAMS[: PARAMS.index("  pspnet:\n")]
 WITH_LITTLE_MEMORY = """

@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 from tests.conftest import PARAMS, clean_environment
-from tests.test_cli import segmodels
-from tests.test_full_disk import left, run_on_small_disk
+from tests.pipeline.test_cli import segmodels
+from tests.pipeline.test_full_disk import left, run_on_small_disk
 
 
 def test_doctor_finds_what_is_wrong(params_file: Path) -> None:
