@@ -21,7 +21,8 @@ from segmodels.errors import DatasetError
 from segmodels.ledger import Ledger
 from segmodels.prepare import prepare
 from segmodels.store import Store
-from tests.conftest import REPOSITORY, clean_environment, decoded, examined
+from tests.conftest import PARAMS, REPOSITORY, clean_environment, decoded, examined, make_project
+from tests.pipeline.projects import Project
 from tests.pipeline.test_cli import segmodels
 from tests.test_every_format import HEIGHT, SCENES, WIDTH, WRITERS, camvid, coco, folder, labels, voc, written
 
@@ -220,6 +221,16 @@ def test_packing_that_is_killed_goes_on_where_it_was(tmp_path: Path) -> None:
     assert {path: after[path] for path in before} == before
     assert sum(len(shards.read(path.parent).rows()) for path in after) == 400
     assert not list(kept.glob(".*"))
+
+
+def test_real_datasets_come_in_through_make(real_data: Path, tmp_path: Path) -> None:
+    project = Project(make_project(tmp_path / "project", PARAMS))
+    told = project.make("data", f"SOURCE={real_data / 'dsb2018-small'}", "FORMAT=auto")
+    assert "data/raw: 48 pairs, 2 classes, format `instance_masks`" in told
+    told = project.make("data", f"SOURCE={real_data / 'panopticapi-sample'}", "FORMAT=coco_panoptic")
+    assert "data/raw: 2 pairs, 133 classes, format `coco_panoptic`" in told
+    assert len(list((project.folder / "data" / "raw").rglob("*.png"))) == 2
+    assert "size: " in (project.folder / "data" / "raw.dvc").read_text()
 
 
 def test_camvids_own_lists_leak(real_data: Path, tmp_path: Path) -> None:
