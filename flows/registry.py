@@ -42,6 +42,7 @@ _SERVING = (
     "torch",
     "torchvision",
 )
+_TEST_SET = "test_set.json"
 _BUNDLE, _DECISION = "segmodels.bundle_sha256", "segmodels.decision"
 
 
@@ -54,7 +55,7 @@ class Verdict:
     version: str
 
 
-def decision_key(bundle_sha256: str, test_sha256: str, gate: dict[str, float]) -> str:
+def decision_key(bundle_sha256: str, test_sha256: str, gate: dict[str, Any]) -> str:
     """Of everything that a decision rests on, but for the champion: that a person has rolled back is no reason to promote again."""
     return hashlib.sha256(json.dumps([bundle_sha256, test_sha256, gate], sort_keys=True).encode()).hexdigest()
 
@@ -72,7 +73,7 @@ def decide(
     *,
     best: dict[str, Any],
     test_sha256: str,
-    gate: dict[str, float],
+    gate: dict[str, Any],
     bundle_folder: Path,
     prepared: Path,
     run_id: str,
@@ -81,13 +82,13 @@ def decide(
 
     Args:
         best: the candidate's entry of the leaderboard.
-        gate: `min_miou` and `min_gain` of params.yaml.
+        gate: `min_miou`, `min_gain` and `test_set` of params.yaml.
         run_id: the MLflow run that the version belongs to.
     """
     client = tracking.connect()
     # an alias is no compare-and-swap: only one process of this machine decides at a time
     with locks.held(LOCKS / f"registry-{project}"):
-        version = _registered(client, project, bundle_folder, best, run_id)
+        version = _registered(client, project, bundle_folder, best, run_id, tested_on=_hashes(Store(prepared)))
         champion = _champion(client, project)
         decision, reason = _judge(best, champion, version, gate=gate, prepared=prepared)
         verdict = Verdict(decision, reason, str(version.version))
@@ -101,7 +102,7 @@ def decide(
 
 
 def _judge(
-    best: dict[str, Any], champion: ModelVersion | None, version: ModelVersion, *, gate: dict[str, float], prepared: Path
+    best: dict[str, Any], champion: ModelVersion | None, version: ModelVersion, *, gate: dict[str, Any], prepared: Path
 ) -> tuple[Literal["promote", "keep"], str]:
     """The gate: an absolute floor, then at least the champion's own score on the same images plus the required gain."""
     name, miou = best["name"], best["miou"]
@@ -112,6 +113,13 @@ def _judge(
     if champion.version == version.version:
         return "promote", f"{name} is the champion already, with test mIoU {miou:.4f}"
     store = Store(prepared)
+    digest, accepted = store.digest("test"), gate["test_set"]
+    moved = _moved(_tested_on(champion), _hashes(store))
+    if moved and not (accepted and digest.startswith(accepted)):
+        return "keep", (
+            f"the test set is not that of the champion (version {champion.version}) any more: {moved}; nothing is promoted on it until "
+            f"gate.test_set: {digest[:16]} in params.yaml says that it is meant to be so"
+        )
     held = _bundle_of(champion)
     classes = [one.name for one in trained(store.classes)]
     if [one.name for one in trained(held.classes)] != classes or (held.facts.task == "multilabel") != store.labels.overlap:
@@ -125,7 +133,34 @@ def _judge(
     return "keep", f"{against}; gate.min_gain is {gate['min_gain']}"
 
 
-def _registered(client: MlflowClient, project: str, folder: Path, best: dict[str, Any], run_id: str) -> ModelVersion:
+def _hashes(store: Store) -> dict[str, str]:
+    """The hash of each test image with its labels, by id."""
+    test = store.manifest[store.manifest["split"] == "test"]
+    return dict(zip(test["id"], test["sha256"], strict=True))
+
+
+def _tested_on(version: ModelVersion) -> dict[str, str]:
+    """The test images of the day that a version was registered."""
+    mlflow.set_tracking_uri(tracking.uri())
+    found: dict[str, str] = mlflow.artifacts.load_dict(f"runs:/{version.run_id}/{_TEST_SET}")
+    return found
+
+
+def _moved(before: dict[str, str], now: dict[str, str]) -> str:
+    """What has become of test images that were there before, in words; empty where all are as they were. New ones are no change."""
+    changed = sorted(name for name in before.keys() & now.keys() if before[name] != now[name])
+    gone = sorted(before.keys() - now.keys())
+    parts = [
+        f"{len(names)} images {what} ({', '.join(names[:5])})"
+        for what, names in (("changed", changed), ("left it", gone))
+        if names
+    ]
+    return " and ".join(parts)
+
+
+def _registered(
+    client: MlflowClient, project: str, folder: Path, best: dict[str, Any], run_id: str, *, tested_on: dict[str, str]
+) -> ModelVersion:
     """The version of this bundle, made if there is none."""
     found = _versions(client, project, _BUNDLE, best["bundle_sha256"])
     if found:
@@ -138,6 +173,7 @@ def _registered(client: MlflowClient, project: str, folder: Path, best: dict[str
         "segmodels.params_sha256": digests.of_file(Path("params.yaml")),
         "segmodels.git_commit": _git_commit(),
     }
+    client.log_dict(run_id, tested_on, _TEST_SET)
     uri = _log_model(folder, run_id)
     try:
         client.create_registered_model(project)

@@ -119,6 +119,7 @@ class Candidate(Section):
 class Gate(Section):
     min_miou: float = Field(default=0.0, ge=0, le=1)
     min_gain: float = Field(default=0.0, ge=-1, le=1)
+    test_set: Annotated[str, Field(pattern=r"^[0-9a-f]{12,64}$")] | None = None  # the changed test set that may be scored on
 
 
 class Resources(Section):

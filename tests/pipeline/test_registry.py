@@ -1,22 +1,29 @@
 """The registry and its gate, in a real MLflow database, with models whose scores are known by hand."""
 
 import json
+import shutil
 import subprocess
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from mlflow import MlflowClient
+from PIL import Image
 
 from flows import registry
 from flows.registry import Verdict
 from segmodels import bundle, network, tracking
+from segmodels.dataset import open_dataset
+from segmodels.ledger import Ledger
+from segmodels.prepare import prepare
 from segmodels.samples import SegmentationClass
 from segmodels.store import Store
 
-OPEN = {"min_miou": 0.0, "min_gain": 0.0}
+OPEN: dict[str, Any] = {"min_miou": 0.0, "min_gain": 0.0, "test_set": None}
 
 
 @dataclass
@@ -42,7 +49,7 @@ class Registry:
         assert (pixels > 0).all()
         return float(pixels.iloc[index] / pixels.sum() / store.labels.num_classes)
 
-    def decide(self, index: int, *, gate: dict[str, float] = OPEN, classes: list[SegmentationClass] | None = None) -> Verdict:
+    def decide(self, index: int, *, gate: dict[str, Any] = OPEN, classes: list[SegmentationClass] | None = None) -> Verdict:
         """Put the model that sees class `index` everywhere forward."""
         name = f"all_{index}_of_{len(classes or self.store.classes)}"
         folder = self.folder / name
@@ -117,14 +124,14 @@ def test_a_worse_one_is_registered_and_not_promoted(models: Registry) -> None:
 def test_a_gain_below_the_required_one_keeps_the_champion(models: Registry) -> None:
     models.decide(1)
     gain = models.miou(0) - models.miou(1)
-    assert models.decide(0, gate={"min_miou": 0.0, "min_gain": gain + 0.001}).decision == "keep"
+    assert models.decide(0, gate=OPEN | {"min_miou": 0.0, "min_gain": gain + 0.001}).decision == "keep"
     assert models.champion() == "1"
-    assert models.decide(0, gate={"min_miou": 0.0, "min_gain": gain - 0.001}).decision == "promote"
+    assert models.decide(0, gate=OPEN | {"min_miou": 0.0, "min_gain": gain - 0.001}).decision == "promote"
     assert models.champion() == "2"
 
 
 def test_below_the_floor_there_is_no_champion(models: Registry) -> None:
-    verdict = models.decide(0, gate={"min_miou": 0.5, "min_gain": 0.0})
+    verdict = models.decide(0, gate=OPEN | {"min_miou": 0.5, "min_gain": 0.0})
     assert verdict.decision == "keep"
     assert "below gate.min_miou 0.5" in verdict.reason
     assert models.champion() is None
@@ -132,7 +139,7 @@ def test_below_the_floor_there_is_no_champion(models: Registry) -> None:
 
 def test_the_same_bundle_is_one_version_and_its_records_are_complete(models: Registry) -> None:
     models.decide(0)
-    again = models.decide(0, gate={"min_miou": 0.01, "min_gain": 0.0})
+    again = models.decide(0, gate=OPEN | {"min_miou": 0.01, "min_gain": 0.0})
     assert (again.decision, again.version, models.champion()) == ("promote", "1", "1")
     [version] = models.client.search_model_versions("name = 'p'")
     tags = version.tags
@@ -174,3 +181,64 @@ def test_a_champion_that_knows_other_classes_is_replaced(models: Registry) -> No
     verdict = models.decide(0)
     assert verdict.decision == "promote"
     assert "knows other classes" in verdict.reason
+
+
+def edited(drawn: Path, folder: Path, edit: Callable[[Path, str], None], name: str) -> Path:
+    """The drawn dataset with an edit of the image `name`, prepared as the other is."""
+    shutil.copytree(drawn, folder / "raw")
+    edit(folder / "raw", name)
+    with Ledger() as ledger:
+        settings: dict[str, Any] = {"method": "group", "group_pattern": None, "val": 0.2, "test": 0.25, "seed": 0}
+        prepare(open_dataset(folder / "raw"), folder / "store", ledger=ledger, kept=folder / "kept", **settings)
+    return folder / "store"
+
+
+def brighten(root: Path, name: str) -> None:
+    pixels = np.array(Image.open(root / "images" / f"{name}.png"))
+    pixels[0, 0, 0] ^= 1
+    Image.fromarray(pixels).save(root / "images" / f"{name}.png")
+
+
+def relabel(root: Path, name: str) -> None:
+    with Image.open(root / "masks" / f"{name}.png") as mask:
+        mask.putpixel((0, 0), 1 if mask.getpixel((0, 0)) != 1 else 0)
+        mask.save(root / "masks" / f"{name}.png")
+
+
+def remove(root: Path, name: str) -> None:
+    for path in root.rglob(f"{name}.png"):
+        path.unlink()
+
+
+@pytest.mark.parametrize(("edit", "told"), [(brighten, "changed"), (relabel, "changed"), (remove, "left it")])
+def test_nothing_is_promoted_on_a_test_set_that_moved(
+    models: Registry, drawn: Path, edit: Callable[[Path, str], None], told: str
+) -> None:
+    models.decide(1)
+    before = models.store
+    name = str(before.manifest["id"].iloc[before.rows("test")[0]])
+    models.prepared = edited(drawn, models.folder / "edited", edit, name)
+    verdict = models.decide(0)
+    assert (verdict.decision, models.champion()) == ("keep", "1")
+    digest = models.store.digest("test")
+    assert f"not that of the champion (version 1) any more: 1 images {told} ({name})" in verdict.reason
+    assert f"gate.test_set: {digest[:16]} in params.yaml" in verdict.reason
+    assert models.decide(0, gate=OPEN | {"test_set": "0" * 16}).decision == "keep"
+    assert models.decide(0, gate=OPEN | {"test_set": digest[:16]}).decision == "promote"
+    assert models.champion() == "2"
+
+
+def test_a_test_set_that_has_grown_is_no_other(models: Registry, drawn: Path) -> None:
+    models.decide(1)
+    train, test = (set(models.store.manifest["id"].iloc[models.store.rows(split)]) for split in ("train", "test"))
+
+    def another(root: Path, _: str) -> None:
+        for number in range(40):
+            for kind in ("images", "masks"):
+                picture = Image.open(root / kind / f"{min(train)}.png")
+                picture.putpixel((number, 1), 0 if kind == "masks" else (number, 9, 9))
+                picture.save(root / kind / f"more_{number}.png")
+
+    models.prepared = edited(drawn, models.folder / "edited", another, "")
+    assert len(models.store.rows("test")) >= len(test)
+    assert models.decide(0).decision == "promote"
