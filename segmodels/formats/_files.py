@@ -1,6 +1,8 @@
 """What formats share: files by name, texts and JSON, names of splits, and the facts about samples that stand in `samples.csv`."""
 
 import json
+import os
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -16,16 +18,25 @@ def by_stem(folder: Path) -> dict[str, Path]:
     """The pictures in a folder and below it, by their path in it without suffix."""
     found: dict[str, Path] = {}
     clashes = []
-    for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() not in SUFFIXES or path.name.startswith("."):
+    # by texts, not by paths: a large dataset is listed each time that it is brought in
+    for inside in sorted(_inside(folder)):
+        stem, suffix = os.path.splitext(inside)  # noqa: PTH122
+        if suffix.lower() not in SUFFIXES:
             continue
-        name = path.relative_to(folder).with_suffix("").as_posix()
+        path, name = folder / inside, stem.replace(os.sep, "/")
         if name in found:
             clashes.append(f"{path} and {found[name]}: same name; rename one")
         found[name] = path
     if clashes:
         raise DatasetError(f"{folder}: {len(clashes)} names are taken twice", clashes)
     return found
+
+
+def _inside(folder: Path) -> Iterator[str]:
+    """The paths in a folder of all files below it that are not hidden."""
+    start = len(str(folder)) + 1
+    for where, _, names in os.walk(folder):
+        yield from (f"{where}{os.sep}{name}"[start:] for name in names if not name.startswith("."))
 
 
 def is_picture(path: Path) -> bool:

@@ -3,6 +3,7 @@
 What no mask covers is background. The folders may lie below another one, such as `stage1_train/`.
 """
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -48,10 +49,15 @@ def read(root: Path) -> Iterator[Sample]:
 
 
 def _folders(root: Path) -> Iterator[Path]:
-    for pattern in ("*", "*/*"):
-        for folder in sorted(root.glob(pattern)):
-            if (folder / "images").is_dir() and (folder / "masks").is_dir() and not _is_paired(folder):
-                yield folder
+    below = _directories(root)
+    for folder in [*below, *(deeper for one in below for deeper in _directories(one))]:
+        if (folder / "images").is_dir() and (folder / "masks").is_dir() and not _is_paired(folder):
+            yield folder
+
+
+def _directories(folder: Path) -> list[Path]:
+    with os.scandir(folder) as entries:
+        return sorted(folder / one.name for one in entries if one.is_dir())
 
 
 def _is_paired(folder: Path) -> bool:
