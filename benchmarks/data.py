@@ -63,8 +63,8 @@ def memory(few: int = 1000, many: int = 20_000, work: Work = None) -> None:
 def prepare(raw: Path, store: Path) -> None:
     """Prepare once, and print the peak memory of this process or of its largest child in MB."""
     prepared(raw, store)
-    usage = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    typer.echo(usage / 1024)
+    workers = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 2**10
+    typer.echo(max(device.peak_bytes(torch.device("cpu")), workers) / 2**20)
 
 
 @app.command()

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from mlflow import MlflowClient
@@ -218,3 +219,13 @@ def test_everything_auto_is_said_kept_and_used(drawn: Path, params_file: Path, t
     assert "trying out" in said_text
     assert "trying out" not in again.stdout + again.stderr
     assert json.loads((tmp_path / "bundles" / "unet" / "bundle.json").read_text()) == bundle
+
+
+PEAK = 'import torch; from segmodels import device; print(device.peak_bytes(torch.device("cpu")))'
+
+
+def test_the_memory_of_who_started_a_program_is_not_its_own() -> None:
+    """Linux counts it so: a training begun by a large process seemed to take as much, and nothing more was dared."""
+    held = np.ones(2**31, np.uint8)
+    told = subprocess.run([sys.executable, "-c", PEAK], cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
+    assert 0 < int(told) < held.nbytes / 2
