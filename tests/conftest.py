@@ -5,6 +5,7 @@ import os
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -46,19 +47,14 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def prepared(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The drawn dataset as a store, with images in each split."""
-    folder = tmp_path_factory.mktemp("prepared") / "store"
+    return prepared_at(open_dataset(drawn), tmp_path_factory.mktemp("prepared") / "store")
+
+
+def prepared_at(dataset: Dataset, folder: Path, **settings: Any) -> Path:
+    """Prepare a dataset into `folder`; splits are drawn, a fifth of the images to validate and a quarter to test, unless told otherwise."""
+    usual: dict[str, Any] = {"method": "group", "group_pattern": None, "val": 0.2, "test": 0.25, "seed": 0}
     with Ledger() as ledger:
-        prepare(
-            open_dataset(drawn),
-            folder,
-            ledger=ledger,
-            kept=folder.with_name("kept"),
-            method="group",
-            group_pattern=None,
-            val=0.2,
-            test=0.25,
-            seed=0,
-        )
+        prepare(dataset, folder, ledger=ledger, kept=folder.with_name(f"{folder.name}-kept"), **usual | settings)
     return folder
 
 

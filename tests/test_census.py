@@ -10,12 +10,10 @@ from PIL import Image
 from segmodels import census
 from segmodels.assembly import Place
 from segmodels.dataset import open_dataset
-from segmodels.ledger import Ledger
-from segmodels.prepare import prepare
 from segmodels.samples import SegmentationClass
 from segmodels.shards import Pair
 from segmodels.store import Store
-from tests.conftest import stored
+from tests.conftest import prepared_at, stored
 
 CLASSES = [SegmentationClass(name, index, (index, 0, 0)) for index, name in enumerate(("background", "cat", "dog"))]
 
@@ -43,16 +41,7 @@ def test_classes_sizes_and_empty_images_are_counted(tmp_path: Path) -> None:
 
 
 def test_the_stage_leaves_them_for_people(drawn: Path, tmp_path: Path) -> None:
-    prepared = {
-        "ledger": Ledger(),
-        "kept": tmp_path / "kept",
-        "method": "group",
-        "group_pattern": None,
-        "val": 0.2,
-        "test": 0.25,
-        "seed": 0,
-    }
-    prepare(open_dataset(drawn), tmp_path / "store", facts=tmp_path / "facts", **prepared)  # type: ignore[arg-type]
+    prepared_at(open_dataset(drawn), tmp_path / "store", facts=tmp_path / "facts")
     told = json.loads((tmp_path / "facts" / "census.json").read_text())
     assert sum(told["num_images"].values()) == 24
     assert told["sha256"] == Store(tmp_path / "store").sha256

@@ -10,11 +10,9 @@ from PIL import Image
 
 from segmodels.dataset import open_dataset
 from segmodels.errors import DatasetError
-from segmodels.ledger import Ledger
 from segmodels.pairs import load
-from segmodels.prepare import prepare
 from segmodels.samples import SegmentationClass
-from tests.conftest import MakeDataset, decoded, examined
+from tests.conftest import MakeDataset, decoded, examined, prepared_at
 
 HALVES = np.array([[0, 0, 1, 1]] * 2, np.uint8)
 
@@ -279,17 +277,7 @@ def test_masks_that_teach_nothing_are_refused(make_dataset: MakeDataset, tmp_pat
     root = make_dataset(dict.fromkeys("xyz", HALVES * 255))
     (root / "samples.csv").write_text("id,split\nx,train\ny,val\nz,test\n")
     with pytest.raises(DatasetError, match=r"show only a of a, b.*\(a = 0, b = 1\).*255 is void unless a class has that id"):
-        prepare(
-            open_dataset(root),
-            tmp_path / "store",
-            ledger=Ledger(),
-            kept=tmp_path / "kept",
-            method="given",
-            group_pattern=None,
-            val=0.0,
-            test=0.0,
-            seed=0,
-        )
+        prepared_at(open_dataset(root), tmp_path / "store", method="given")
     assert not (tmp_path / "store").exists()
 
 
@@ -305,17 +293,7 @@ def test_a_split_that_shows_nothing_is_refused(tmp_path: Path) -> None:
     root = overlapping(tmp_path / "d", {"sky": {"x": LEFT, "y": LEFT * 0, "z": LEFT}})
     (root / "samples.csv").write_text("id,split\nx,train\ny,val\nz,test\n")
     with pytest.raises(DatasetError, match=r"none of the 1 masks of the split val shows any of sky: there is nothing to score"):
-        prepare(
-            open_dataset(root),
-            tmp_path / "store",
-            ledger=Ledger(),
-            kept=tmp_path / "kept",
-            method="given",
-            group_pattern=None,
-            val=0.0,
-            test=0.0,
-            seed=0,
-        )
+        prepared_at(open_dataset(root), tmp_path / "store", method="given")
 
 
 def test_one_class_alone_is_refused(make_dataset: MakeDataset) -> None:

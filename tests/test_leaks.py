@@ -17,11 +17,9 @@ from segmodels.dataset import open_dataset
 from segmodels.duplicates import NEAR, Fingerprint
 from segmodels.errors import DatasetError
 from segmodels.leaks import Leak, Placed
-from segmodels.ledger import Ledger
-from segmodels.prepare import prepare
 from segmodels.samples import Sample, Split
 from segmodels.store import Store
-from tests.conftest import MakeDataset
+from tests.conftest import MakeDataset, prepared_at
 
 
 def drawing(seed: int) -> np.ndarray:
@@ -112,18 +110,7 @@ def drawn_again(root: Path) -> Path:
 def test_copies_stay_on_one_side_where_splits_are_drawn(tmp_path: Path) -> None:
     dataset = open_dataset(drawn_again(tmp_path / "data"))
     told: list[str] = []
-    prepare(
-        dataset,
-        tmp_path / "store",
-        ledger=Ledger(),
-        kept=tmp_path / "kept",
-        method="group",
-        group_pattern=None,
-        val=0.2,
-        test=0.3,
-        seed=0,
-        notice=told.append,
-    )
+    prepared_at(dataset, tmp_path / "store", test=0.3, notice=told.append)
     split_of = Store(tmp_path / "store").manifest.set_index("id")["split"]
     assert all(split_of[f"first_{seed}"] == split_of[f"second_{seed}"] for seed in range(20))
     assert (told, json.loads((tmp_path / "store" / "leaks.json").read_text())) == ([], [])
@@ -135,16 +122,7 @@ def test_copies_on_two_sides_of_given_lists_are_told_or_refused(tmp_path: Path) 
     rows[0] = "first_0,val"
     (root / "samples.csv").write_text("\n".join(["id,split", *rows]))
     told: list[str] = []
-    prepared = {
-        "ledger": Ledger(),
-        "kept": tmp_path / "kept",
-        "method": "given",
-        "group_pattern": None,
-        "val": 0.2,
-        "test": 0.3,
-        "seed": 0,
-    }
-    prepare(open_dataset(root), tmp_path / "store", **prepared, notice=told.append)  # type: ignore[arg-type]
+    prepared_at(open_dataset(root), tmp_path / "store", method="given", notice=told.append)
     assert "leak: first_1 and second_1: the same image in train and test" in told
     assert sum("images that look the same" in one for one in told) == 2  # ten are the same; twelve are told
     assert told[-1].startswith("the splits leak in 20 places, scores come out too high; splits.method: group draws")
@@ -152,7 +130,7 @@ def test_copies_on_two_sides_of_given_lists_are_told_or_refused(tmp_path: Path) 
     assert {"kind": "alike", "splits": ["train", "test"], "num_images": [1, 1], "what": "first_2 and second_2"} in kept
     assert len(kept) == 20
     with pytest.raises(DatasetError, match=r"the splits leak in 20 places, and splits.on_leak is `error`"):
-        prepare(open_dataset(root), tmp_path / "refused", **prepared, on_leak="error")  # type: ignore[arg-type]
+        prepared_at(open_dataset(root), tmp_path / "refused", method="given", on_leak="error")
     assert not (tmp_path / "refused").exists()
 
 
@@ -161,11 +139,10 @@ def test_a_class_that_a_split_lacks_is_said_with_a_seed_that_helps(make_dataset:
     masks = {f"i{n:02d}": np.array([[0, 1, 2 if n % 10 == 0 else 0]]) for n in range(40)}
     images = {name: np.full((1, 3, 3), 6 * n, np.uint8) for n, name in enumerate(masks)}
     root = make_dataset(masks, images=images, classes=[{"id": n, "name": name} for n, name in enumerate("abc")])
-    prepared = {"ledger": Ledger(), "kept": tmp_path / "kept", "group_pattern": None, "val": 0.3, "test": 0.3}
 
     def prepare_with(seed: int) -> list[str]:
         lines: list[str] = []
-        prepare(open_dataset(root), tmp_path / str(seed), method="group", seed=seed, notice=lines.append, **prepared)  # type: ignore[arg-type]
+        prepared_at(open_dataset(root), tmp_path / str(seed), val=0.3, test=0.3, seed=seed, notice=lines.append)
         return [line for line in lines if "c is in no image" in line or "splits.seed" in line]
 
     told = {seed: prepare_with(seed) for seed in range(8)}

@@ -18,10 +18,8 @@ from PIL import Image
 from segmodels import shapes, shards
 from segmodels.dataset import open_dataset
 from segmodels.errors import DatasetError
-from segmodels.ledger import Ledger
-from segmodels.prepare import prepare
 from segmodels.store import Store
-from tests.conftest import PARAMS, REPOSITORY, clean_environment, decoded, examined, make_project
+from tests.conftest import PARAMS, REPOSITORY, clean_environment, decoded, examined, make_project, prepared_at
 from tests.pipeline.projects import Project
 from tests.pipeline.test_cli import segmodels
 from tests.test_every_format import HEIGHT, SCENES, WIDTH, WRITERS, camvid, coco, folder, labels, voc, written
@@ -193,7 +191,6 @@ import sys
 from pathlib import Path
 from segmodels import packing
 from segmodels.dataset import open_dataset
-from segmodels.ledger import Ledger
 
 if __name__ == "__main__":
     with Ledger(Path("ledger.db")) as ledger:
@@ -244,9 +241,7 @@ def test_camvids_own_lists_leak(real_data: Path, tmp_path: Path) -> None:
 def test_our_own_splits_of_camvid_do_not(real_data: Path, tmp_path: Path) -> None:
     dataset = open_dataset(real_data / "camvid")
     told: list[str] = []
-    drawn = {"method": "group", "group_pattern": None, "val": 0.3, "test": 0.3, "seed": 1}
-    with Ledger() as ledger:
-        prepare(dataset, tmp_path / "store", ledger=ledger, kept=tmp_path / "kept", **drawn, notice=told.append)  # type: ignore[arg-type]
+    prepared_at(dataset, tmp_path / "store", val=0.3, test=0.3, seed=1, notice=told.append)
     manifest = Store(tmp_path / "store").manifest
     assert manifest.groupby("group")["split"].nunique().eq(1).all()
     assert set(manifest["split"]) == {"train", "val", "test"}

@@ -6,16 +6,15 @@ import pytest
 
 from segmodels import augment, bundle, catalog, shapes
 from segmodels.dataset import open_dataset
-from segmodels.ledger import Ledger
 from segmodels.objective import Term
 from segmodels.optimization import Optimization
 from segmodels.plan import Plan, Settings
 from segmodels.predict import Predictor
-from segmodels.prepare import prepare
 from segmodels.samples import trained
 from segmodels.scoring import score, summarise
 from segmodels.store import Store
 from segmodels.train import Places, train
+from tests.conftest import prepared_at
 
 SIZE = (64, 64)
 EVERY = [(name, catalog.default("architectures", name, "encoder")) for name in catalog.names("architectures")] + [
@@ -32,18 +31,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A thousand of the demo's images at half the size, prepared, with a recipe that but flips them."""
     folder = tmp_path_factory.mktemp("data")
     shapes.write(folder / "raw", count=1000, size_px=SIZE, seed=0)
-    with Ledger() as ledger:
-        prepare(
-            open_dataset(folder / "raw"),
-            folder / "store",
-            ledger=ledger,
-            kept=folder / "kept",
-            method="group",
-            group_pattern=None,
-            val=0.15,
-            test=0.2,
-            seed=0,
-        )
+    prepared_at(open_dataset(folder / "raw"), folder / "store", val=0.15, test=0.2)
     flips = {"min_scale": 1.0, "affine": 0.0, "color": 0.0, "noise": 0.0, "erase": 0.0}
     augment.augment(folder / "store", folder / "recipe", recipe="light", options=flips, size_px=SIZE, seed=0)
     return folder

@@ -18,10 +18,9 @@ from flows import registry
 from flows.registry import Verdict
 from segmodels import bundle, network, tracking
 from segmodels.dataset import open_dataset
-from segmodels.ledger import Ledger
-from segmodels.prepare import prepare
 from segmodels.samples import SegmentationClass
 from segmodels.store import Store
+from tests.conftest import prepared_at
 
 OPEN: dict[str, Any] = {"min_miou": 0.0, "min_gain": 0.0, "test_set": None}
 
@@ -187,10 +186,7 @@ def edited(drawn: Path, folder: Path, edit: Callable[[Path, str], None], name: s
     """The drawn dataset with an edit of the image `name`, prepared as the other is."""
     shutil.copytree(drawn, folder / "raw")
     edit(folder / "raw", name)
-    with Ledger() as ledger:
-        settings: dict[str, Any] = {"method": "group", "group_pattern": None, "val": 0.2, "test": 0.25, "seed": 0}
-        prepare(open_dataset(folder / "raw"), folder / "store", ledger=ledger, kept=folder / "kept", **settings)
-    return folder / "store"
+    return prepared_at(open_dataset(folder / "raw"), folder / "store")
 
 
 def brighten(root: Path, name: str) -> None:
