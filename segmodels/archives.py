@@ -5,11 +5,13 @@ checked before a byte is written, what it holds while it is.
 """
 
 import contextlib
+import lzma
 import shutil
 import stat
 import tarfile
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -53,9 +55,13 @@ def opened(source: Path, *, work: Path) -> Iterator[Path]:
         try:
             with _members(source) as members:
                 _unpack(members, Path(folder), of=source)
-        except (zipfile.BadZipFile, tarfile.TarError, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
-            if isinstance(error, DatasetError):
-                raise
+        except DatasetError:
+            raise
+        except OSError as error:
+            if error.errno is not None:
+                raise  # the disk, not the archive
+            raise DatasetError(f"{source}: is no sound ZIP or TAR file ({error}); pack the dataset again") from error
+        except (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, RuntimeError, ValueError) as error:
             raise DatasetError(f"{source}: is no sound ZIP or TAR file ({error}); pack the dataset again") from error
         yield _inner(Path(folder))
 

@@ -21,7 +21,7 @@ from segmodels.workers import cores
 SETTLED_NS = 2 * 10**9
 """A file that was written less than so long ago may be written again without its time showing it."""
 
-DECODING = ("alignment", "annotations", "duplicates", "images", "pairs", "samples")
+DECODING = ("alignment", "annotations", "duplicates", "images", "label_sets", "pairs", "samples", "shards")
 DECODERS = ("imagehash", "numpy", "opencv-python-headless", "pillow", "pycocotools")
 """Modules and libraries that decide what is read from a file."""
 

@@ -1,5 +1,6 @@
 """Archives: what belongs in a dataset comes out as it was, anything else is refused, and nothing is written elsewhere."""
 
+import contextlib
 import io
 import os
 import stat
@@ -150,3 +151,18 @@ def test_what_is_no_archive_or_a_damaged_one_is_said(tmp_path: Path) -> None:
     (tmp_path / "d.tar.gz").write_bytes(whole[:3000])
     with pytest.raises(DatasetError, match="is no sound ZIP or TAR file|neither a folder"):
         unpacked(tmp_path / "d.tar.gz")
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar.gz", "tar.xz", "tar.bz2"])
+def test_a_flipped_byte_is_found_or_does_no_harm(kind: str, tmp_path: Path) -> None:
+    files = {f"images/{n}.png": os.urandom(300) + bytes(300) for n in range(3)}
+    path = tmp_path / f"d.{kind}"
+    if kind == "zip":
+        zipped(path, files, compression=zipfile.ZIP_DEFLATED)
+    else:
+        tarred(path, files, f"w:{kind.removeprefix('tar.')}")
+    whole = path.read_bytes()
+    for position in range(0, len(whole), 17):
+        path.write_bytes(whole[:position] + bytes([whole[position] ^ 0x55]) + whole[position + 1 :])
+        with contextlib.suppress(DatasetError):
+            unpacked(path)
