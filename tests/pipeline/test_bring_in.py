@@ -191,6 +191,7 @@ import sys
 from pathlib import Path
 from segmodels import packing
 from segmodels.dataset import open_dataset
+from segmodels.ledger import Ledger
 
 if __name__ == "__main__":
     with Ledger(Path("ledger.db")) as ledger:
