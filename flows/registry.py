@@ -122,8 +122,15 @@ def _judge(
         )
     held = _bundle_of(champion)
     classes = [one.name for one in trained(store.classes)]
-    if [one.name for one in trained(held.classes)] != classes or (held.facts.task == "multilabel") != store.labels.overlap:
-        return "promote", f"{name} replaces version {champion.version}, which knows other classes than the dataset has now"
+    if (
+        [one.name for one in trained(held.classes)] != classes
+        or held.kind != store.kind
+        or (held.facts.task == "multilabel") != store.labels.overlap
+    ):
+        return (
+            "promote",
+            f"{name} replaces version {champion.version}, which knows other classes, or images of another kind, than the dataset has now",
+        )
     # logged numbers are of another day's images: the champion is scored again
     images, _, _ = score(store, Predictor(held))
     champion_miou = summarise(images, trained(store.classes), overlap=store.labels.overlap)["miou"]
@@ -187,7 +194,8 @@ def _registered(
 def _log_model(folder: Path, run_id: str) -> str:
     """Log the bundle as an MLflow model of its run; returns its address."""
     package = Path(segmodels.__file__).parent
-    mask_shape = (-1, -1, -1) if bundle.load(folder).facts.task == "multilabel" else (-1, -1)
+    loaded = bundle.load(folder)
+    kind, mask_shape = loaded.kind, (-1, -1, -1) if loaded.facts.task == "multilabel" else (-1, -1)
     mlflow.set_tracking_uri(tracking.uri())
     with mlflow.start_run(run_id=run_id):
         info = mlflow.pyfunc.log_model(
@@ -196,9 +204,9 @@ def _log_model(folder: Path, run_id: str) -> str:
             artifacts={"bundle": str(folder)},
             code_paths=[str(package)],
             signature=ModelSignature(
-                Schema([TensorSpec(np.dtype(np.uint8), (-1, -1, 3))]), Schema([TensorSpec(np.dtype(np.uint8), mask_shape)])
+                Schema([TensorSpec(kind.dtype, (-1, -1, kind.channels))]), Schema([TensorSpec(np.dtype(np.uint8), mask_shape)])
             ),
-            input_example=np.zeros((64, 64, 3), np.uint8),
+            input_example=np.zeros((64, 64, kind.channels), kind.dtype),
             pip_requirements=_requirements(),
         )
     return str(info.model_uri)

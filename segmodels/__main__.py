@@ -178,6 +178,7 @@ def inspect(
     from segmodels.dataset import open_dataset
     from segmodels.inspection import inspect as run
     from segmodels.ledger import Ledger
+    from segmodels.samples import RGB
     from segmodels.watching import silent
 
     settings = _read(path) if path.is_file() else None
@@ -187,6 +188,7 @@ def inspect(
             format=format,
             task=settings.dataset.task if settings else "auto",
             classes=settings.listed_classes() if settings else None,
+            kind=settings.dataset.kind if settings else RGB,
             tolerant=True,
         )
         with Ledger(LEDGER if settings else None) as ledger:
@@ -225,6 +227,7 @@ def ingest(
                 format=agreed_format(settings, format),
                 task=settings.dataset.task,
                 classes=settings.listed_classes(),
+                kind=settings.dataset.kind,
                 tolerant=True,
             )
             ingested = bring_in(dataset, RAW, ledger=ledger, quarantine=quarantine, progress=console.progress)
@@ -275,7 +278,13 @@ def prepare(path: ParamsPath = PARAMS) -> None:
     settings = _read(path)
     with Ledger(LEDGER) as ledger:
         run(
-            open_dataset(RAW, format=settings.dataset.format, task=settings.dataset.task, classes=settings.listed_classes()),
+            open_dataset(
+                RAW,
+                format=settings.dataset.format,
+                task=settings.dataset.task,
+                classes=settings.listed_classes(),
+                kind=settings.dataset.kind,
+            ),
             PREPARED,
             ledger=ledger,
             kept=SHARDS,

@@ -12,7 +12,7 @@ import pandas as pd
 from segmodels import digests
 from segmodels.atomic import write_json
 from segmodels.label_sets import SetTable
-from segmodels.samples import SPLITS, SegmentationClass, Split, Task
+from segmodels.samples import RGB, SPLITS, ImageKind, SegmentationClass, Split, Task
 from segmodels.shards import Row, Shard, images_of, masks_of
 from segmodels.store import MANIFEST, check_pixels
 
@@ -29,6 +29,7 @@ def write(
     made: Sequence[Shard],
     classes: Sequence[SegmentationClass],
     task: Task = "multiclass",
+    kind: ImageKind = RGB,
     *,
     places: Mapping[str, Place],
 ) -> None:
@@ -48,12 +49,13 @@ def write(
     check_pixels(manifest, task)
     manifest.to_parquet(folder / "manifest.parquet", index=False)
     columns = (manifest[name] for name in ("id", "split", "sha256"))
-    lines = [task, *(f"{name}\n{split}\n{sha256}" for name, split, sha256 in zip(*columns, strict=True))]
+    lines = [task, str(kind), *(f"{name}\n{split}\n{sha256}" for name, split, sha256 in zip(*columns, strict=True))]
     mean, std = _moments(manifest, totals)
     write_json(
         folder / "dataset.json",
         {
             "task": task,
+            **kind._asdict(),
             "label_sets": table.sets,
             "classes": [one.to_dict() for one in classes],
             "mean": mean,

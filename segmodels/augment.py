@@ -12,10 +12,10 @@ import numpy as np
 
 from segmodels import atomic, catalog, fingerprint, variants, workers
 from segmodels.errors import DatasetError
-from segmodels.images import colored, overlay
+from segmodels.images import colored, overlay, shown
 from segmodels.pictures import sheet
 from segmodels.recipes import Recipe, draw_seed
-from segmodels.samples import IGNORE_INDEX, UInt8Array, trained
+from segmodels.samples import IGNORE_INDEX, ImageArray, UInt8Array, trained
 from segmodels.store import Store
 from segmodels.watching import Progress, silent
 
@@ -55,7 +55,7 @@ def augment(
     """
     store = Store(prepared)
     size_px = size_px or fingerprint.size_px(store)
-    compiled = Recipe(catalog.build("augmentations", recipe, size_px, options=options), size_px)
+    compiled = Recipe(catalog.build("augmentations", recipe, size_px, options=options), size_px, store.kind)
     rows = spread(store.rows("train"), NUM_CHECKED)
     for row in rows:
         check(compiled, store.image(row), store.mask(row), name=str(store.manifest["id"][row]), seed=draw_seed(seed, 0, row))
@@ -157,13 +157,12 @@ def draw(copy: Copy) -> None:
             to_masks.write(np.ascontiguousarray(mask).data)
 
 
-def check(recipe: Recipe, image: UInt8Array, mask: UInt8Array, *, name: str, seed: int) -> None:
+def check(recipe: Recipe, image: ImageArray, mask: UInt8Array, *, name: str, seed: int) -> None:
     """Refuse a draw with labels that the mask did not have, or whose mask went elsewhere than its image."""
     drawn_image, drawn_mask = recipe(image, mask, seed=seed)
-    if drawn_image.shape != (*recipe.size_px, 3) or drawn_mask.shape != recipe.size_px:
-        raise DatasetError(
-            f"recipe: turns {name} into {drawn_image.shape}, not {(*recipe.size_px, 3)}; end it with a crop or resize"
-        )
+    shape = *recipe.size_px, recipe.kind.channels
+    if drawn_image.shape != shape or drawn_mask.shape != recipe.size_px:
+        raise DatasetError(f"recipe: turns {name} into {drawn_image.shape}, not {shape}; end it with a crop or resize")
     invented = np.setdiff1d(drawn_mask, np.append(np.unique(mask), IGNORE_INDEX))
     if len(invented):
         raise DatasetError(f"recipe: invents the labels {invented.tolist()} in {name}; resample masks by nearest neighbour")
@@ -178,15 +177,16 @@ def moved_apart(geometry: Recipe, mask: UInt8Array, *, seed: int) -> float:
     The mask itself, in gray values far apart, stands in for the image: wherever it lands, its gray tells which label belongs there.
     """
     labels = np.unique(mask)
-    gray_of = np.zeros(256, np.uint8)
-    gray_of[labels] = np.linspace(30, 255, len(labels)).astype(np.uint8)
-    gray, drawn = geometry(np.repeat(gray_of[mask][..., None], 3, axis=2), mask, seed=seed)
+    unit = np.iinfo(geometry.kind.dtype).max // 255
+    gray_of = np.zeros(256, geometry.kind.dtype)
+    gray_of[labels] = np.linspace(30, 255, len(labels)).astype(np.uint8).astype(geometry.kind.dtype) * unit
+    gray, drawn = geometry(np.repeat(gray_of[mask][..., None], geometry.kind.channels, axis=2), mask, seed=seed)
     # where an image is enlarged, its borders blur: in relation to how much, and to how far a crop zooms in
     blur = max(2, math.ceil(max(np.array(drawn.shape) / mask.shape)) + 1)
     window = np.ones((2 * blur + 1, 2 * blur + 1), np.uint8)
     inside = (cv2.erode(drawn, window) == cv2.dilate(drawn, window)) & (drawn != IGNORE_INDEX)
     inside[:blur] = inside[-blur:] = inside[:, :blur] = inside[:, -blur:] = False  # a border may lie just beyond the frame
-    step = 225 / max(len(labels) - 1, 1)
+    step = 225 * unit / max(len(labels) - 1, 1)
     wrong = np.abs(gray[..., 0].astype(int) - gray_of[drawn].astype(int)) > step / 2
     return float(wrong[inside].mean()) if inside.any() else 0.0
 
@@ -196,10 +196,10 @@ def preview(store: Store, recipe: Recipe, path: Path, *, seed: int) -> None:
     rows = []
     for row in spread(store.rows("train"), NUM_PREVIEWED):
         image, mask = np.array(store.image(row)), np.array(store.mask(row))
-        cells = [image, colored(store.labels.of_array(mask), store.classes)]
+        cells = [shown(image), colored(store.labels.of_array(mask), store.classes)]
         for epoch in range(DRAWS_PREVIEWED):
             drawn_image, drawn_mask = recipe(image, mask, seed=draw_seed(seed, epoch, row))
-            cells += [drawn_image, overlay(drawn_image, store.labels.of_array(drawn_mask), store.classes)]
+            cells += [shown(drawn_image), overlay(shown(drawn_image), store.labels.of_array(drawn_mask), store.classes)]
         rows.append(cells)
     titles = [
         "image",

@@ -18,26 +18,26 @@ from segmodels import crops
 from segmodels.errors import InputError
 from segmodels.recipes import Recipe, draw_seed
 from segmodels.resizing import fit_and_pad
-from segmodels.samples import UInt8Array
+from segmodels.samples import ImageArray, UInt8Array
 from segmodels.store import Store
 from segmodels.variants import Variants
 
 
 class Batch(NamedTuple):
-    """`images` B x 3 x H x W uint8, laid out channels-last; `masks` B x H x W uint8."""
+    """`images` B x channels x H x W, uint8 or uint16, laid out channels-last; `masks` B x H x W uint8."""
 
     images: Tensor
     masks: Tensor
 
 
-class _Drawn(Dataset[tuple[UInt8Array, UInt8Array]]):
+class _Drawn(Dataset[tuple[ImageArray, UInt8Array]]):
     """Training samples by (epoch, row), augmented."""
 
     def __init__(self, store: Store, recipe: Recipe, variants: Variants | None, *, balanced_crops: float, seed: int) -> None:
         assert variants is None or balanced_crops == 0, "variants were drawn of whole images"
         self.store, self.recipe, self.variants, self.balanced_crops, self.seed = store, recipe, variants, balanced_crops, seed
 
-    def __getitem__(self, key: tuple[int, int]) -> tuple[UInt8Array, UInt8Array]:
+    def __getitem__(self, key: tuple[int, int]) -> tuple[ImageArray, UInt8Array]:
         epoch, row = key
         if self.variants is not None:
             return self.variants.pair(row, epoch=epoch)
@@ -49,7 +49,7 @@ class _Drawn(Dataset[tuple[UInt8Array, UInt8Array]]):
         return self.recipe(image, mask, seed=draw_seed(self.seed, epoch, row))
 
 
-class _Fitted(Dataset[tuple[UInt8Array, UInt8Array]]):
+class _Fitted(Dataset[tuple[ImageArray, UInt8Array]]):
     """Validation samples, fitted into the network's size."""
 
     def __init__(self, store: Store, rows: Sequence[int], size_px: tuple[int, int]) -> None:
@@ -58,7 +58,7 @@ class _Fitted(Dataset[tuple[UInt8Array, UInt8Array]]):
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, index: int) -> tuple[UInt8Array, UInt8Array]:
+    def __getitem__(self, index: int) -> tuple[ImageArray, UInt8Array]:
         row = self.rows[index]
         return fit_and_pad(self.store.image(row), self.store.mask(row), self.size_px)
 
@@ -149,7 +149,7 @@ def validation(store: Store, *, size_px: tuple[int, int], batch_size: int, rank:
     return DataLoader(_Fitted(store, store.rows("val")[rank::world], size_px), batch_size=batch_size, **_loading(pin))
 
 
-def stack(pairs: Sequence[tuple[UInt8Array, UInt8Array]]) -> Batch:
+def stack(pairs: Sequence[tuple[ImageArray, UInt8Array]]) -> Batch:
     images_BHWC = torch.from_numpy(np.stack([image for image, _ in pairs]))
     masks_BHW = torch.from_numpy(np.stack([mask for _, mask in pairs]))
     return Batch(images_BHWC.permute(0, 3, 1, 2), masks_BHW)  # a view: NHWC in memory is channels-last

@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pydantic
 import safetensors.torch
@@ -17,7 +17,7 @@ from segmodels import atomic, network
 from segmodels.errors import BundleError
 from segmodels.labels import num_logits
 from segmodels.network import Segmenter
-from segmodels.samples import SegmentationClass, Task, trained
+from segmodels.samples import RGB, ImageKind, SegmentationClass, Task, trained
 
 WEIGHTS = "model.safetensors"
 FACTS = "bundle.json"
@@ -36,6 +36,8 @@ class Facts(pydantic.BaseModel):
     task: Task
     classes: list[dict[str, Any]]
     size_px: tuple[int, int]
+    channels: int
+    bits: Literal[8, 16]
     mean: list[float]
     std: list[float]
     training: dict[str, Any]
@@ -56,6 +58,11 @@ class Bundle:
         return [SegmentationClass.from_dict(one) for one in self.facts.classes]
 
     @property
+    def kind(self) -> ImageKind:
+        """What its images are."""
+        return ImageKind(self.facts.channels, self.facts.bits)
+
+    @property
     def num_parameters(self) -> int:
         return sum(parameter.numel() for parameter in self.segmenter.parameters())
 
@@ -71,6 +78,7 @@ def save(
     task: Task,
     classes: Sequence[SegmentationClass],
     size_px: tuple[int, int],
+    kind: ImageKind = RGB,
     training: dict[str, Any],
     dataset_sha256: str,
 ) -> None:
@@ -85,6 +93,7 @@ def save(
         task=task,
         classes=[one.to_dict() for one in classes],
         size_px=size_px,
+        **kind._asdict(),
         mean=segmenter.mean.flatten().tolist(),
         std=segmenter.std.flatten().tolist(),
         training=training,

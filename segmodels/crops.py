@@ -2,18 +2,18 @@
 
 import numpy as np
 
-from segmodels.samples import IGNORE_INDEX, UInt8Array
+from segmodels.samples import IGNORE_INDEX, ImageArray, UInt8Array
 
 WIDER = 2
 """A crop is this much wider and higher than what the network sees: the recipe goes on to crop and zoom in it."""
 
 
 def balanced(
-    image: UInt8Array, mask: UInt8Array, size_px: tuple[int, int], rng: np.random.Generator
-) -> tuple[UInt8Array, UInt8Array]:
+    image: ImageArray, mask: UInt8Array, size_px: tuple[int, int], rng: np.random.Generator
+) -> tuple[ImageArray, UInt8Array]:
     """A part of image and mask around a random pixel of a class drawn evenly among those that the mask has.
 
-    As views of H x W x 3 and H x W; an image hardly larger than `size_px` (height, width) comes back whole.
+    As views of H x W x channels and H x W; an image hardly larger than `size_px` (height, width) comes back whole.
     """
     present = np.setdiff1d(np.unique(mask), [IGNORE_INDEX])
     if len(present) == 0:

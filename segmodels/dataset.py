@@ -11,7 +11,7 @@ import pydantic
 
 from segmodels import catalog
 from segmodels.errors import DatasetError, ParamsError
-from segmodels.samples import MAX_CLASSES, Sample, SegmentationClass, Task, trained
+from segmodels.samples import MAX_CLASSES, RGB, ImageKind, Sample, SegmentationClass, Task, trained
 
 NOTED = "segmodels.json"
 """The file of `Noted`: a format, which the files alone may not tell, and what was left out."""
@@ -23,6 +23,7 @@ class Dataset:
 
     Attributes:
         told_by: what shows that it has this format.
+        kind: what its images are brought to.
         notes: the files besides the samples' that say what they are.
         problems: what is wrong with files that no sample was made of.
     """
@@ -34,6 +35,7 @@ class Dataset:
     classes: list[SegmentationClass]
     samples: list[Sample]
     notes: list[Path]
+    kind: ImageKind
     problems: list[str] = field(default_factory=list)
 
     @property
@@ -48,6 +50,7 @@ def open_dataset(
     format: str = "auto",
     task: Task | Literal["auto"] = "auto",
     classes: list[SegmentationClass] | None = None,
+    kind: ImageKind = RGB,
     tolerant: bool = False,
 ) -> Dataset:
     """List a dataset. `classes`, where given, stand in place of the dataset's own.
@@ -82,7 +85,7 @@ def open_dataset(
             f"{root}: there are masks of {', '.join(unknown)}, but the classes are {', '.join(c.name for c in found)}; "
             f"add them to the classes, with `ignore: true` if they are not to be learned"
         )
-    return Dataset(root, name, told_by, _task(root, task, found, samples), found, samples, module.notes(root), problems)
+    return Dataset(root, name, told_by, _task(root, task, found, samples), found, samples, module.notes(root), kind, problems)
 
 
 def _listed(module: ModuleType, root: Path, *, tolerant: bool) -> tuple[list[Sample], list[str]]:

@@ -98,7 +98,7 @@ def _from_dataset(store: Store, weights: str | None, loss: Sequence[Term], train
     if training["size_px"] == AUTO:
         decisions.append(fingerprint.decide_size_px(store))
     if training["normalisation"] == AUTO:
-        decisions.append(fingerprint.decide_normalisation(weights))
+        decisions.append(fingerprint.decide_normalisation(weights, store.kind))
     if training["epochs"] == AUTO:
         decisions.append(fingerprint.decide_epochs(store))
     for number, term in enumerate(loss):

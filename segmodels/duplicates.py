@@ -28,15 +28,18 @@ class Fingerprint:
     @classmethod
     def of(cls, image_HWC: UInt8Array) -> "Fingerprint":
         """Of an H x W x 3 image."""
-        gray = Image.fromarray(image_HWC).convert("L")
-        flat = float(np.asarray(gray).std()) < FLAT
-        look = None if flat else int(str(imagehash.phash(gray)), 16)
-        return cls(image_digest(image_HWC), look)
+        return cls(image_digest(image_HWC), look(image_HWC))
 
     @classmethod
     def of_hashes(cls, pixels: str, look: str) -> "Fingerprint":
         """From the two as they are written down: hexadecimal, the second empty if there is none."""
         return cls(pixels, int(look, 16) if look else None)
+
+
+def look(image_HWC: UInt8Array) -> int | None:
+    """The perceptual hash of an H x W x 3 image; None for one that shows nothing."""
+    gray = Image.fromarray(image_HWC).convert("L")
+    return None if float(np.asarray(gray).std()) < FLAT else int(str(imagehash.phash(gray)), 16)
 
 
 def pairs(fingerprints: Sequence[Fingerprint]) -> Iterator[tuple[int, int, bool]]:

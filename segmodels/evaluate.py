@@ -8,7 +8,7 @@ import pandas as pd
 import torch
 
 from segmodels import atomic, bundle
-from segmodels.images import colored
+from segmodels.images import colored, shown
 from segmodels.pictures import sheet
 from segmodels.predict import Predictor
 from segmodels.samples import IGNORE_INDEX, trained
@@ -67,6 +67,7 @@ def draw_worst(store: Store, predictor: Predictor, images: pd.DataFrame, path: P
     for one in worst.itertuples():
         image, truth = np.array(store.image(position[str(one.id)])), store.labelling(position[str(one.id)])
         predicted = predictor(image)
+        image = shown(image)
         wrong = (predicted != truth) & (truth != IGNORE_INDEX)
         wrong_HW = wrong.any(axis=0) if store.labels.overlap else wrong
         errors = np.where(wrong_HW[..., None], np.array((213, 94, 0), np.uint8), image // 3)

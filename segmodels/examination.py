@@ -9,7 +9,7 @@ from segmodels.dataset import Dataset, unusable
 from segmodels.errors import DatasetError
 from segmodels.ledger import Ledger
 from segmodels.pairs import Facts, load
-from segmodels.samples import Sample, SegmentationClass
+from segmodels.samples import ImageKind, Sample, SegmentationClass
 from segmodels.watching import Progress, silent
 
 CHUNK = 32
@@ -23,6 +23,7 @@ class Chunk:
 
     samples: Sequence[Sample]
     classes: Sequence[SegmentationClass]
+    kind: ImageKind
 
 
 def examine(
@@ -64,28 +65,30 @@ def examine(
 def _results(dataset: Dataset, known: dict[str, Facts], processes: int | None) -> Iterator[tuple[Sample, Facts | str]]:
     """In the order of the samples: what is known, or what a worker finds."""
     unknown = [sample for sample in dataset.samples if sample.id not in known]
-    looked_at = _looked_at(unknown, dataset.classes, processes)
+    looked_at = _looked_at(unknown, dataset.classes, dataset.kind, processes)
     for sample in dataset.samples:
         yield sample, known[sample.id] if sample.id in known else next(looked_at)
 
 
-def _looked_at(samples: Sequence[Sample], classes: Sequence[SegmentationClass], processes: int | None) -> Iterator[Facts | str]:
+def _looked_at(
+    samples: Sequence[Sample], classes: Sequence[SegmentationClass], kind: ImageKind, processes: int | None
+) -> Iterator[Facts | str]:
     size = min(CHUNK, max(1, len(samples) // (2 * (processes or workers.cores()))))
-    chunks = [Chunk(samples[start : start + size], classes) for start in range(0, len(samples), size)]
+    chunks = [Chunk(samples[start : start + size], classes, kind) for start in range(0, len(samples), size)]
     for chunk, found in zip(chunks, workers.each(look_at, chunks, processes=processes, seconds=_seconds), strict=True):
         if isinstance(found, workers.Ended):
-            yield from _one_by_one(chunk.samples, classes)
+            yield from _one_by_one(chunk.samples, classes, kind)
         else:
             yield from found
 
 
-def culprits(samples: Sequence[Sample], classes: Sequence[SegmentationClass]) -> list[str]:
+def culprits(samples: Sequence[Sample], classes: Sequence[SegmentationClass], kind: ImageKind) -> list[str]:
     """What is wrong with those of a worker's samples that are: one of them ended it."""
-    return [found for found in _one_by_one(samples, classes) if isinstance(found, str)]
+    return [found for found in _one_by_one(samples, classes, kind) if isinstance(found, str)]
 
 
-def _one_by_one(samples: Sequence[Sample], classes: Sequence[SegmentationClass]) -> Iterator[Facts | str]:
-    alone = [Chunk([sample], classes) for sample in samples]
+def _one_by_one(samples: Sequence[Sample], classes: Sequence[SegmentationClass], kind: ImageKind) -> Iterator[Facts | str]:
+    alone = [Chunk([sample], classes, kind) for sample in samples]
     for sample, found in zip(samples, workers.each(look_at, alone, seconds=_seconds), strict=True):
         if isinstance(found, workers.Ended):
             yield f"{sample.image_path}: it, or its annotation, {found.how}; it is damaged, or made to do harm: export it again"
@@ -98,7 +101,7 @@ def look_at(chunk: Chunk) -> list[Facts | str]:
     found = list[Facts | str]()
     for sample in chunk.samples:
         try:
-            image, labelling = load(sample, chunk.classes)
+            image, labelling = load(sample, chunk.classes, chunk.kind)
             found.append(Facts.of(image, labelling, chunk.classes, sample.instances(labelling.shape[-2:])))
         except DatasetError as error:
             found.append(str(error))

@@ -5,7 +5,8 @@ from typing import Any, Literal
 
 from segmodels.architectures import _smp
 from segmodels.class_balance import LARGEST_WEIGHT, class_weights
-from segmodels.samples import trained
+from segmodels.errors import InputError
+from segmodels.samples import RGB, ImageKind, trained
 from segmodels.store import Store
 
 MAX_AREA_PX = 512 * 512
@@ -46,16 +47,22 @@ def decide_epochs(store: Store) -> Decision:
     return Decision("training.epochs", epochs, reason)
 
 
-def decide_normalisation(weights: str | None) -> Decision:
-    if weights == "imagenet":
+def decide_normalisation(weights: str | None, kind: ImageKind = RGB) -> Decision:
+    if weights == "imagenet" and kind == RGB:
         return Decision("training.normalisation", "imagenet", "the encoder was pretrained on images normalised so")
     return Decision(
-        "training.normalisation", "dataset", "mean and deviation of the training images, as there is no pretraining on ImageNet"
+        "training.normalisation",
+        "dataset",
+        "mean and deviation of the training images, as there is no pretraining on images like them",
     )
 
 
 def mean_and_std(store: Store, normalisation: Literal["dataset", "imagenet"], encoder: str) -> dict[str, list[float]]:
     """What the network normalises by, as keywords of `network.build`."""
+    if normalisation == "imagenet" and store.kind != RGB:
+        raise InputError(
+            f"training.normalisation: is imagenet, which is of {RGB}, but the images are {store.kind}; set it to dataset or auto"
+        )
     mean, std = (store.mean, store.std) if normalisation == "dataset" else _smp.normalisation(encoder)
     return {"mean": mean, "std": std}
 

@@ -1,14 +1,20 @@
 """Image and mask files to arrays and back. Only named file formats are opened; anything doubtful is an error, never a guess."""
 
+import logging
+import struct
 import warnings
-from collections.abc import Sequence
+import zlib
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
+import cv2
 import numpy as np
+import tifffile
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from segmodels.errors import DatasetError
-from segmodels.samples import IGNORE_INDEX, Int32Array, SegmentationClass, UInt8Array, trained
+from segmodels.samples import IGNORE_INDEX, RGB, ImageArray, ImageKind, Int32Array, SegmentationClass, UInt8Array, trained
 
 FILE_FORMATS = ("PNG", "JPEG", "TIFF", "WEBP", "BMP")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp")
@@ -18,26 +24,136 @@ MAX_PIXELS = 50_000_000
 _LAYER = {0: 0, 1: 1, 255: 1, 127: IGNORE_INDEX, 128: IGNORE_INDEX}
 _PNG_END = b"IEND\xaeB`\x82"
 """The last chunk's name and checksum, without which somebody was still writing."""
+TIFF = (".tif", ".tiff")
+_RAW, _SIXTEEN = "segmodels: raw mode", ";16"
+"""Where `_decode` keeps how Pillow reads a file's pixels, and what it then says of such as it would cut down to 8 bits."""
+_SIXTEEN_BIT = ("I;16", "I;16B", "I;16L", "I;16N", "I")
 _EIGHT_BIT = ("1", "L", "P", "RGB", "RGBA", "LA", "CMYK", "YCbCr", "PA")
 
 
-def read_image(path: Path) -> UInt8Array:
-    """An image as uint8 RGB, H x W x 3, turned upright by its EXIF orientation.
+def read_image(path: Path, kind: ImageKind = RGB) -> ImageArray:
+    """An image as H x W x channels of a kind, turned upright by its EXIF orientation.
 
-    Gray is repeated over the channels; CMYK and palettes are converted; opaque alpha is dropped.
+    Gray is repeated over three channels, colours become gray where there is one; CMYK and palettes are converted; opaque alpha is dropped.
+    Where 16 bits are wanted, images of 8 are spread over them (255 is 65535). More than three channels are read from TIFF files.
 
     Raises:
-        DatasetError: missing, truncated, not an image, half-transparent, too large or deeper than 8 bit.
+        DatasetError: missing, truncated, not an image, half-transparent, too large, deeper than the kind or of other channels.
     """
+    if kind.channels not in (1, 3) or (path.suffix.lower() in TIFF and _tiff_shape(path)[2] not in (1, 2, 3, 4)):
+        image = _read_channels(path, kind)
+    else:
+        image = _read_picture(path, kind)
+    if image.dtype == np.uint16 and kind.bits == 8:
+        raise DatasetError(
+            f"{path}: image has 16 bits a channel; set dataset.bits: 16 in params.yaml to keep them, or re-export it with 8"
+        )
+    if image.dtype == np.uint8 and kind.bits == 16:
+        image = image.astype(np.uint16) * 257
+    return np.ascontiguousarray(image)
+
+
+def _read_picture(path: Path, kind: ImageKind) -> ImageArray:
+    """An image of one or three channels, of as many bits as its file has."""
     image = _open(path)
+    if image.mode in _SIXTEEN_BIT or _SIXTEEN in str(image.info.get(_RAW, "")):
+        return _read_deep(path, image, kind)
     if image.mode not in _EIGHT_BIT:
-        raise DatasetError(f"{path}: image has mode {image.mode} (deeper than 8 bit); re-export it with 8 bits a channel")
+        raise DatasetError(f"{path}: image has mode {image.mode}; re-export it with 8 or 16 bits a channel, as whole numbers")
     if image.has_transparency_data:
         alpha = np.asarray(image.convert("RGBA"))[..., 3]
         if (alpha != 255).any():
             raise DatasetError(f"{path}: image is partly transparent; flatten it onto a background")
     upright = ImageOps.exif_transpose(image)
-    return np.array(upright.convert("RGB"))
+    return np.array(upright.convert("RGB")) if kind.channels == 3 else np.array(upright.convert("L"))[..., None]
+
+
+def _read_deep(path: Path, image: Image.Image, kind: ImageKind) -> ImageArray:
+    """An image of 16 bits, which Pillow reads in gray alone; it has checked the file."""
+    if image.mode in _SIXTEEN_BIT:
+        values = np.asarray(ImageOps.exif_transpose(image))
+        if values.min(initial=0) < 0 or values.max(initial=0) > 65535:
+            raise DatasetError(f"{path}: image has values beyond 0 to 65535; re-export it with 16 bits a channel")
+        return np.repeat(values.astype(np.uint16)[..., None], kind.channels, axis=2)
+    decoded = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
+    if decoded is None or decoded.dtype != np.uint16 or decoded.ndim != 3 or decoded.shape[2] not in (3, 4):
+        raise DatasetError(f"{path}: image of 16 bits cannot be read; re-export it as PNG or TIFF in gray or RGB")
+    if decoded.shape[2] == 4 and (decoded[..., 3] != 65535).any():
+        raise DatasetError(f"{path}: image is partly transparent; flatten it onto a background")
+    rgb = np.ascontiguousarray(decoded[..., 2::-1], np.uint16)
+    return rgb if kind.channels == 3 else np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), np.uint16)[..., None]
+
+
+def _read_channels(path: Path, kind: ImageKind) -> ImageArray:
+    """An image of as many channels as the kind, from a TIFF file: beside each other, in planes or in pages."""
+    if path.suffix.lower() not in TIFF:
+        raise DatasetError(
+            f"{path}: images of {kind.channels} channels are read from TIFF files alone; export it as one, or set dataset.channels"
+        )
+    height, width, channels = _tiff_shape(path)
+    if channels != kind.channels:
+        raise DatasetError(
+            f"{path}: image has {channels} channels, the dataset {kind.channels}; export it anew, or set dataset.channels in params.yaml"
+        )
+    if height * width > MAX_PIXELS:
+        raise DatasetError(f"{path}: {width} x {height} pixels, more than {MAX_PIXELS:,}; cut it into tiles")
+    values = _tiff(path, lambda file: file.series[0].asarray())
+    image: ImageArray = values if values.shape[-1] == channels else np.moveaxis(values, 0, -1)
+    if image.dtype not in (np.uint8, np.uint16):
+        raise DatasetError(f"{path}: image is of {image.dtype}; re-export it with 8 or 16 bits a channel, as whole numbers")
+    return image
+
+
+def _tiff_shape(path: Path) -> tuple[int, int, int]:
+    """Height, width and channels that a TIFF file says its first image has; the smallest of three sides are the channels."""
+    shape = _tiff(path, lambda file: file.series[0].shape)
+    if len(shape) == 2:
+        return shape[0], shape[1], 1
+    if len(shape) != 3:
+        raise DatasetError(f"{path}: has {len(shape)} dimensions; expected height, width and channels")
+    planes_first = shape[0] < shape[2]
+    return (shape[1], shape[2], shape[0]) if planes_first else (shape[0], shape[1], shape[2])
+
+
+def _tiff(path: Path, read: Callable[[tifffile.TiffFile], Any]) -> Any:
+    if not path.is_file():
+        raise DatasetError(f"{path}: file is missing")
+    told = _Told()
+    logger = logging.getLogger("tifffile")  # where it says what is wrong with a file, and goes on
+    logger.addHandler(told)
+    propagate, logger.propagate = logger.propagate, False
+    try:
+        with tifffile.TiffFile(path) as file:
+            found = read(file)
+        if told.lines:
+            raise ValueError(told.lines[0])
+        return found
+    except (tifffile.TiffFileError, ValueError, IndexError, KeyError, TypeError, struct.error, zlib.error, EOFError) as error:
+        raise DatasetError(f"{path}: cannot be read as TIFF ({error}); export it again") from error
+    finally:
+        logger.removeHandler(told)
+        logger.propagate = propagate
+
+
+class _Told(logging.Handler):
+    """Keeps warnings instead of printing them."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(record.getMessage())
+
+
+def shown(image_HWC: ImageArray) -> UInt8Array:
+    """An image of any kind as people look at it, H x W x 3 uint8: its first three channels, or its first as gray; 16 bits are stretched."""
+    three = image_HWC[..., :3] if image_HWC.shape[2] >= 3 else np.repeat(image_HWC[..., :1], 3, axis=2)
+    if three.dtype == np.uint8:
+        return three.astype(np.uint8, copy=False)
+    low, high = np.percentile(three, (0.5, 99.5))
+    stretched: UInt8Array = (np.clip((three - low) / max(high - low, 1), 0, 1) * 255).round().astype(np.uint8)
+    return stretched
 
 
 def read_mask(path: Path, classes: Sequence[SegmentationClass]) -> UInt8Array:
@@ -177,6 +293,7 @@ def _decode(path: Path) -> Image.Image:
     try:
         if image.width * image.height > MAX_PIXELS:
             raise DatasetError(f"{path}: {image.width} x {image.height} pixels, more than {MAX_PIXELS:,}; cut it into tiles")
+        image.info[_RAW] = str([tile[3] for tile in image.tile])
         image.load()
         if image.format == "PNG":
             # Pillow decodes a PNG that lacks its last bytes; only the chunks' checksums tell that a copy was cut short

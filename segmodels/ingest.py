@@ -130,5 +130,7 @@ def _noted_text(noted: Noted) -> str:
 
 def _missing(copy: Path, dataset: Dataset) -> list[str]:
     """What a copy of the sound samples alone lacks: its lists still name the others."""
-    again = open_dataset(copy, format=dataset.format, task=dataset.task, classes=dataset.classes, tolerant=True)
+    again = open_dataset(
+        copy, format=dataset.format, task=dataset.task, classes=dataset.classes, kind=dataset.kind, tolerant=True
+    )
     return [within(copy, one) for one in again.problems]

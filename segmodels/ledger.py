@@ -22,7 +22,7 @@ SETTLED_NS = 2 * 10**9
 """A file that was written less than so long ago may be written again without its time showing it."""
 
 DECODING = ("alignment", "annotations", "duplicates", "images", "label_sets", "pairs", "samples", "shards")
-DECODERS = ("imagehash", "numpy", "opencv-python-headless", "pillow", "pycocotools")
+DECODERS = ("imagehash", "numpy", "opencv-python-headless", "pillow", "pycocotools", "tifffile")
 """Modules and libraries that decide what is read from a file."""
 
 BATCH = 1000
@@ -75,7 +75,7 @@ class Ledger:
         Args:
             hashes: the digests of its files; a sample of which one is missing has no key.
         """
-        meaning = digests.of_texts(dataset.task, repr(dataset.classes), _decoding())
+        meaning = digests.of_texts(dataset.task, repr(dataset.classes), str(dataset.kind), _decoding())
         found = {}
         for sample in dataset.samples:
             with contextlib.suppress(KeyError):

@@ -15,7 +15,7 @@ from segmodels.predict import Predictor
 
 
 class SegmentationModel(PythonModel):
-    """H x W x 3 uint8 RGB image of any size -> H x W uint8 mask of class indices; C x H x W of 0 and 1 where classes overlap."""
+    """An image of any size, H x W x channels as the bundle knows them (uint8 RGB mostly) -> H x W uint8 mask of class indices; C x H x W of 0 and 1 where classes overlap."""
 
     def load_context(self, context: Any) -> None:
         self.predictor = Predictor(load(Path(context.artifacts["bundle"])))

@@ -41,7 +41,7 @@ class Segmenter(nn.Module):
         return encoder
 
     def forward(self, images_BCHW: Tensor) -> Tensor | tuple[Tensor, Tensor]:
-        """uint8 (or 0 to 255 float) images of any size, B x channels x H x W -> logits B x num_logits x H x W.
+        """Images of any size in the values they were taken in, uint8, uint16 or float, B x channels x H x W -> logits B x num_logits x H x W.
 
         In training mode a network with an auxiliary head gives a pair: its logits and those of the head, of the same shape.
         """

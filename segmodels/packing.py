@@ -62,16 +62,19 @@ def _orders(
     dataset: Dataset, keys: Mapping[str, str], pixels: Mapping[str, int], kept: Path, shard_bytes: int
 ) -> Iterator[Order]:
     samples = {sample.id: sample for sample in dataset.samples}
-    sizes = {name: 3 * (pixels.get(keys.get(name, "")) or size_of(one.image_path)) for name, one in samples.items()}
+    sizes = {
+        name: dataset.kind.bytes_a_pixel * (pixels.get(keys.get(name, "")) or size_of(one.image_path))
+        for name, one in samples.items()
+    }
     for part in shards.cut(sizes, shard_bytes=shard_bytes):
         # a file that cannot be read has no key, and the shard no future
         folder = kept / digests.of_texts(*(f"{name} {keys.get(name)}" for name in part))
         size = sum(sizes[name] for name in part)
-        yield Order(folder, [samples[name] for name in part], dataset.classes, dataset.task, size)
+        yield Order(folder, [samples[name] for name in part], dataset.classes, dataset.task, dataset.kind, size)
 
 
 def _culprits(order: Order, ended: workers.Ended) -> list[str]:
-    found = culprits(order.samples, order.classes)
+    found = culprits(order.samples, order.classes, order.kind)
     if not found:
         raise MemoryError(f"a worker {ended.how}, though each of its {len(order.samples)} images alone is sound; run it again")
     return found

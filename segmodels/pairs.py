@@ -8,20 +8,31 @@ from typing import Any
 import numpy as np
 
 from segmodels.alignment import fit
-from segmodels.duplicates import Fingerprint
+from segmodels.duplicates import Fingerprint, look
 from segmodels.errors import DatasetError
-from segmodels.images import read_image
-from segmodels.samples import IGNORE_INDEX, Int32Array, Sample, SegmentationClass, UInt8Array, trained
+from segmodels.images import read_image, shown
+from segmodels.samples import (
+    IGNORE_INDEX,
+    RGB,
+    ImageArray,
+    ImageKind,
+    Int32Array,
+    Sample,
+    SegmentationClass,
+    UInt8Array,
+    image_digest,
+    trained,
+)
 from segmodels.suspects import Labelled
 
 
-def load(sample: Sample, classes: Sequence[SegmentationClass]) -> tuple[UInt8Array, UInt8Array]:
-    """Decode one image, H x W x 3, and its labelling: H x W of class indices or, where classes overlap, C x H x W (see labels.py).
+def load(sample: Sample, classes: Sequence[SegmentationClass], kind: ImageKind = RGB) -> tuple[ImageArray, UInt8Array]:
+    """Decode one image, brought to `kind`, and its labelling: H x W of class indices or, where classes overlap, C x H x W (see labels.py).
 
     Raises:
         DatasetError: a file is unreadable, the sizes differ, or a mask holds what no class has.
     """
-    image = read_image(sample.image_path)
+    image = read_image(sample.image_path, kind)
     height, width = image.shape[:2]
     labelling = sample.annotation.labelling((height, width), classes)
     if (labelling == IGNORE_INDEX).all():
@@ -58,14 +69,15 @@ class Facts:
     @classmethod
     def of(
         cls,
-        image: UInt8Array,
+        image: ImageArray,
         labelling: UInt8Array,
         classes: Sequence[SegmentationClass],
         instances: Int32Array | None = None,
     ) -> "Facts":
-        fingerprint = Fingerprint.of(image)
-        histograms = [np.bincount(image[..., channel].reshape(-1), minlength=256) for channel in range(image.shape[2])]
-        values = np.arange(256, dtype=np.int64)
+        fingerprint = Fingerprint(image_digest(image), look(shown(image)))
+        levels = np.iinfo(image.dtype).max + 1
+        histograms = [np.bincount(image[..., channel].reshape(-1), minlength=levels) for channel in range(image.shape[2])]
+        values = np.arange(levels, dtype=np.int64)
         overlap = labelling.ndim == 3
         return cls(
             height=image.shape[0],
@@ -77,7 +89,7 @@ class Facts:
             pixels=_pixels(labelling, len(trained(classes))),
             total=[int(one @ values) for one in histograms],
             squares=[int(one @ values**2) for one in histograms],
-            fit=fit(image, labelling),
+            fit=fit(shown(image), labelling),
             objects=None if instances is None else len(np.unique(instances[instances > 0])),
         )
 

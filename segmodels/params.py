@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from segmodels import catalog
 from segmodels.errors import ParamsError
-from segmodels.samples import MAX_CLASSES, SegmentationClass, Task, default_color
+from segmodels.samples import MAX_CLASSES, ImageKind, SegmentationClass, Task, default_color
 
 # names become folders, DVC stage names and URLs: nothing that any of these reads as more than a name
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
@@ -58,6 +58,12 @@ class Recipe(BaseModel):
 class Dataset(Section):
     format: str = "auto"
     task: Auto | Task = "auto"
+    channels: int = Field(default=3, ge=1, le=64)  # of the images: 1 for gray, 3 for RGB, more are read from TIFF
+    bits: Literal[8, 16] = 8  # a channel
+
+    @property
+    def kind(self) -> ImageKind:
+        return ImageKind(self.channels, self.bits)
 
 
 class ClassEntry(Section):

@@ -4,10 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
-
 from segmodels import atomic, census, pictures
-from segmodels.images import colored, overlay
+from segmodels.images import colored, overlay, shown
 from segmodels.store import Store
 from segmodels.suspects import Suspect
 
@@ -37,7 +35,7 @@ def _draw_suspects(prepared: Store, doubtful: Sequence[Suspect], path: Path) -> 
     row_of = {str(name): row for row, name in enumerate(prepared.manifest["id"])}
     cells = []
     for one in doubtful:
-        image, labelling = np.array(prepared.image(row_of[one.id])), prepared.labelling(row_of[one.id])
+        image, labelling = shown(prepared.image(row_of[one.id])), prepared.labelling(row_of[one.id])
         cells.append([image, colored(labelling, prepared.classes), overlay(image, labelling, prepared.classes)])
     names = [f"{one.id}\n{'one class' if one.fit is None else f'fit {one.fit:.1f}'}" for one in doubtful]
     pictures.sheet(path, cells, titles=["image", "labels", "both"], names=names, classes=prepared.classes)

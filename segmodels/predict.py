@@ -11,10 +11,10 @@ from PIL import Image
 from segmodels import atomic, device
 from segmodels.bundle import Bundle
 from segmodels.errors import DatasetError, InputError
-from segmodels.images import SUFFIXES, overlay, read_image, write_mask
+from segmodels.images import SUFFIXES, overlay, read_image, shown, write_mask
 from segmodels.labels import decide
 from segmodels.resizing import fit_image
-from segmodels.samples import UInt8Array, trained
+from segmodels.samples import ImageArray, UInt8Array, trained
 
 
 class Predictor:
@@ -27,14 +27,17 @@ class Predictor:
         self.segmenter = bundle.segmenter.to(self.device)
 
     @torch.inference_mode()
-    def __call__(self, image: UInt8Array) -> UInt8Array:
-        """The labelling of an H x W x 3 uint8 RGB image of any size.
+    def __call__(self, image: ImageArray) -> UInt8Array:
+        """The labelling of an image of any size, H x W x channels, of the kind that the bundle was trained on.
 
         Returns:
             The class index of every pixel, H x W uint8; where classes overlap, 0 and 1 by class, C x H x W.
         """
-        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-            raise InputError(f"image is {image.dtype} of shape {image.shape}; expected uint8 of shape height x width x 3 (RGB)")
+        kind = self.bundle.kind
+        if image.ndim != 3 or image.shape[2] != kind.channels or image.dtype != kind.dtype:
+            raise InputError(
+                f"image is {image.dtype} of shape {image.shape}; expected {kind.dtype} of shape height x width x {kind.channels} ({kind})"
+            )
         height, width = image.shape[:2]
         fitted = torch.from_numpy(np.array(fit_image(image, self.bundle.facts.size_px)))
         images_BCHW = fitted.to(self.device).permute(2, 0, 1)[None]
@@ -71,7 +74,7 @@ def predict_files(predictor: Predictor, inputs: Sequence[Path], destination: Pat
         raise InputError(f"no images in {', '.join(map(str, inputs))}; expected files ending in {', '.join(SUFFIXES)}")
     for source, target in targets.items():
         try:
-            image = read_image(source)
+            image = read_image(source, predictor.bundle.kind)
         except DatasetError as error:
             yield source, str(error)
             continue
@@ -84,7 +87,7 @@ def predict_files(predictor: Predictor, inputs: Sequence[Path], destination: Pat
                 with atomic.file(target / f"{one.name}.png") as partial:
                     Image.fromarray(layer_HW * 255).save(partial, format="PNG")
         with atomic.file(target.with_name(f"{target.name}_overlay.png")) as partial:
-            Image.fromarray(overlay(image, labelling, classes)).save(partial, format="PNG")
+            Image.fromarray(overlay(shown(image), labelling, classes)).save(partial, format="PNG")
         yield source, None
 
 

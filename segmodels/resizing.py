@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from segmodels.samples import IGNORE_INDEX, UInt8Array
+from segmodels.samples import IGNORE_INDEX, ImageArray, UInt8Array
 
 
 def fitted_size(height: int, width: int, size_px: tuple[int, int]) -> tuple[int, int]:
@@ -12,16 +12,22 @@ def fitted_size(height: int, width: int, size_px: tuple[int, int]) -> tuple[int,
     return max(1, round(height * scale)), max(1, round(width * scale))
 
 
-def fit_image(image_HWC: UInt8Array, size_px: tuple[int, int]) -> UInt8Array:
+def fit_image(image_HWC: ImageArray, size_px: tuple[int, int]) -> ImageArray:
     """The image scaled to `fitted_size`: averaged when it shrinks (no moire), interpolated when it grows."""
     height, width = fitted_size(image_HWC.shape[0], image_HWC.shape[1], size_px)
     if (height, width) == image_HWC.shape[:2]:
         return image_HWC
     interpolation = cv2.INTER_AREA if height < image_HWC.shape[0] else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(image_HWC, (width, height), interpolation=interpolation), np.uint8)
+    # OpenCV averages no more than four channels at once, and drops a single one
+    some = [image_HWC[..., start : start + 4] for start in range(0, image_HWC.shape[2], 4)]
+    resized = [cv2.resize(np.ascontiguousarray(one), (width, height), interpolation=interpolation) for one in some]
+    fitted: ImageArray = np.concatenate([one.reshape(height, width, -1) for one in resized], axis=2).astype(
+        image_HWC.dtype, copy=False
+    )
+    return fitted
 
 
-def fit_and_pad(image_HWC: UInt8Array, mask_HW: UInt8Array, size_px: tuple[int, int]) -> tuple[UInt8Array, UInt8Array]:
+def fit_and_pad(image_HWC: ImageArray, mask_HW: UInt8Array, size_px: tuple[int, int]) -> tuple[ImageArray, UInt8Array]:
     """Image and mask of exactly `size_px`, fitted and filled up at the right and below with black and void."""
     image = fit_image(image_HWC, size_px)
     height, width = image.shape[:2]

@@ -1,6 +1,6 @@
 """The vocabulary: what an image, a mask, a class and a sample are everywhere in segmodels.
 
-Shape suffixes: B batch, C classes or channels, H W pixels. Images are uint8 RGB, H x W x 3. Masks are uint8 H x W: the index
+Shape suffixes: B batch, C classes or channels, H W pixels. Images are uint8 RGB, H x W x 3, unless a dataset is of another `ImageKind`. Masks are uint8 H x W: the index
 of each pixel's class, counted from 0 without gaps, or IGNORE_INDEX where nobody knows (void); what they hold where classes overlap,
 labels.py says.
 """
@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,9 @@ Int32Array = NDArray[np.int32]
 Int64Array = NDArray[np.int64]
 FloatArray = NDArray[np.float64]
 
+ImageArray = NDArray[np.unsignedinteger[Any]]
+"""An image, H x W x channels, uint8 or uint16; see `ImageKind`."""
+
 Color = tuple[int, int, int]
 
 # Okabe-Ito: told apart by colour-blind people; class 0 is drawn too (doi:10.1038/nmeth.1618).
@@ -43,6 +46,28 @@ OKABE_ITO: tuple[Color, ...] = (
     (213, 94, 0),
     (204, 121, 167),
 )
+
+
+class ImageKind(NamedTuple):
+    """What all images of a dataset are brought to: RGB in 8 bits, or as many channels and bits as they were taken with."""
+
+    channels: int = 3
+    bits: Literal[8, 16] = 8
+
+    @property
+    def dtype(self) -> np.dtype[np.unsignedinteger[Any]]:
+        return np.dtype(np.uint8 if self.bits == 8 else np.uint16)
+
+    @property
+    def bytes_a_pixel(self) -> int:
+        return self.channels * self.bits // 8
+
+    def __str__(self) -> str:
+        channels = {1: "gray", 3: "RGB"}.get(self.channels, f"{self.channels} channels")
+        return f"{channels} of {self.bits} bits"
+
+
+RGB = ImageKind()
 
 
 @dataclass(frozen=True)
@@ -127,9 +152,10 @@ def default_color(index: int) -> Color:
     return round(red * 255), round(green * 255), round(blue * 255)
 
 
-def image_digest(image_HWC: UInt8Array) -> str:
+def image_digest(image_HWC: ImageArray) -> str:
     """The sha256 of an image's size and pixels: the same for the same picture, whatever its file."""
-    return hashlib.sha256("x".join(map(str, image_HWC.shape)).encode() + image_HWC.tobytes()).hexdigest()
+    size = "x".join(map(str, image_HWC.shape)) + ("" if image_HWC.dtype == np.uint8 else f" {image_HWC.dtype}")
+    return hashlib.sha256(size.encode() + image_HWC.tobytes()).hexdigest()
 
 
 def trained(classes: Sequence[SegmentationClass]) -> list[SegmentationClass]:

@@ -17,17 +17,17 @@ from segmodels import atomic, digests
 from segmodels.errors import DatasetError
 from segmodels.label_sets import SetTable
 from segmodels.pairs import Facts, load
-from segmodels.samples import Sample, SegmentationClass, Task, UInt8Array
+from segmodels.samples import ImageArray, ImageKind, Sample, SegmentationClass, Task, UInt8Array
 
 SHARD_BYTES = 128 * 2**20
 """Of images, on average; the largest has twice as much."""
 
 
 class Pair(NamedTuple):
-    """One decoded sample. `image` H x W x 3, `labelling` H x W or C x H x W (see labels.py)."""
+    """One decoded sample. `image` H x W x channels, `labelling` H x W or C x H x W (see labels.py)."""
 
     id: str
-    image: UInt8Array
+    image: ImageArray
     labelling: UInt8Array
 
 
@@ -68,6 +68,7 @@ class Order:
     samples: Sequence[Sample]
     classes: Sequence[SegmentationClass]
     task: Task
+    kind: ImageKind
     size: int
 
 
@@ -95,7 +96,7 @@ def make(order: Order) -> list[str]:
     def pairs() -> Iterator[Pair]:
         for sample in order.samples:
             try:
-                yield Pair(sample.id, *load(sample, order.classes))
+                yield Pair(sample.id, *load(sample, order.classes, order.kind))
             except DatasetError as error:
                 problems.append(str(error))
 
@@ -152,7 +153,7 @@ def masks_of(shard: Shard) -> Path:
 _IMAGES, _MASKS, _FACTS = "images.bin", "masks.bin", "shard.json"
 
 
-def _append(file: BinaryIO, pixels: UInt8Array) -> int:
+def _append(file: BinaryIO, pixels: ImageArray) -> int:
     begins = file.tell()
     file.write(np.ascontiguousarray(pixels).data)
     return begins

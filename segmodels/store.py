@@ -16,7 +16,7 @@ import pandera.pandas as pa
 
 from segmodels.errors import DatasetError
 from segmodels.labels import Labels
-from segmodels.samples import SPLITS, SegmentationClass, Split, Task, UInt8Array, trained
+from segmodels.samples import SPLITS, ImageArray, ImageKind, SegmentationClass, Split, Task, UInt8Array, trained
 
 MANIFEST = pa.DataFrameSchema(
     {
@@ -55,10 +55,11 @@ class Store:
             raise DatasetError(f"{folder}: the prepared dataset is damaged; run `segmodels prepare` again: {error}") from error
         self.folder = folder
         self.classes = [SegmentationClass.from_dict(one) for one in facts["classes"]]
+        self.kind = ImageKind(facts["channels"], facts["bits"])
         sets = tuple(tuple(labels) for labels in facts["label_sets"])
         self.labels = Labels(facts["task"], len(trained(self.classes)), sets)
         self.mean: list[float] = facts["mean"]
-        """Mean of the training images' channels, RGB, on a scale of 0 to 255."""
+        """Mean of the training images' channels, in the images' own values."""
         self.std: list[float] = facts["std"]
         self.sha256: str = facts["sha256"]
         """Of the task and of the ids, splits and pixels of all samples."""
@@ -68,10 +69,11 @@ class Store:
         """The positions in the manifest of one split's samples, in its order."""
         return [int(row) for row in np.flatnonzero(self._columns["split"] == split)]
 
-    def image(self, row: int) -> UInt8Array:
-        """A read-only view, H x W x 3: no byte is read before it is used."""
+    def image(self, row: int) -> ImageArray:
+        """A read-only view, H x W x channels, of the store's `kind`: no byte is read before it is used."""
         height, width, start = self._place(row, "image_offset")
-        return self._map("images", row)[start : start + height * width * 3].reshape(height, width, 3)
+        raw = self._map("images", row)[start : start + height * width * self.kind.bytes_a_pixel]
+        return raw.view(self.kind.dtype).reshape(height, width, self.kind.channels)
 
     def mask(self, row: int) -> UInt8Array:
         """A read-only view, H x W; `labels` tells what it says."""

@@ -127,6 +127,7 @@ def _save_bundle(folder: Path, segmenter: Segmenter, plan: Plan, store: Store, *
         task=store.labels.task,
         classes=store.classes,
         size_px=plan.settings.size_px,
+        kind=store.kind,
         training=training,
         dataset_sha256=store.sha256,
     )

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from segmodels.errors import DatasetError
-from segmodels.samples import UInt8Array
+from segmodels.samples import ImageArray, UInt8Array
 from segmodels.store import Store
 
 
@@ -20,19 +20,22 @@ class Variants:
     """What was drawn, opened for reading."""
 
     def __init__(self, folder: Path, store: Store, *, copies: int, size_px: tuple[int, int]) -> None:
-        self.folder, self.copies, self.size_px = folder, copies, size_px
+        self.folder, self.copies, self.size_px, self.kind = folder, copies, size_px, store.kind
         self._position = {row: position for position, row in enumerate(store.rows("train"))}
 
-    def pair(self, row: int, *, epoch: int) -> tuple[UInt8Array, UInt8Array]:
+    def pair(self, row: int, *, epoch: int) -> tuple[ImageArray, UInt8Array]:
         """Read-only views of the image and the mask that an epoch has of a row of the store."""
         images, masks = self._opened[epoch % self.copies]
         return images[self._position[row]], masks[self._position[row]]
 
     @cached_property
-    def _opened(self) -> list[tuple[UInt8Array, UInt8Array]]:
+    def _opened(self) -> list[tuple[ImageArray, UInt8Array]]:
         shape = len(self._position), *self.size_px
         return [
-            (np.memmap(images, np.uint8, mode="r", shape=(*shape, 3)), np.memmap(masks, np.uint8, mode="r", shape=shape))
+            (
+                np.memmap(images, self.kind.dtype, mode="r", shape=(*shape, self.kind.channels)),
+                np.memmap(masks, np.uint8, mode="r", shape=shape),
+            )
             for images, masks in (files(self.folder, number) for number in range(self.copies))
         ]
 

@@ -18,7 +18,7 @@ from segmodels.examination import examine
 from segmodels.ledger import Ledger
 from segmodels.pairs import Facts, load
 from segmodels.prepare import prepare
-from segmodels.samples import Sample, SegmentationClass, Task, UInt8Array
+from segmodels.samples import RGB, ImageArray, ImageKind, Sample, SegmentationClass, Task, UInt8Array
 from segmodels.shards import Pair
 from segmodels.store import Store
 
@@ -63,7 +63,7 @@ def store(prepared: Path) -> Store:
     return Store(prepared)
 
 
-def decoded(dataset: Dataset) -> list[tuple[Sample, UInt8Array, UInt8Array]]:
+def decoded(dataset: Dataset) -> list[tuple[Sample, ImageArray, UInt8Array]]:
     """Every sample with its image and its labelling."""
     return [(sample, *load(sample, dataset.classes)) for sample in dataset.samples]
 
@@ -81,6 +81,7 @@ def stored(
     task: Task = "multiclass",
     *,
     places: Mapping[str, Place] | None = None,
+    kind: ImageKind = RGB,
     pairs_a_shard: int = 100,
 ) -> Store:
     """A store of these pairs; each trains and is a group of its own unless `places` says otherwise."""
@@ -91,7 +92,7 @@ def stored(
         shards.write(shard, pairs[start : start + pairs_a_shard], classes, task)
         made.append(shards.read(shard))
     folder.mkdir(exist_ok=True)
-    write(folder, made, classes, task, places=places or {one.id: Place("train", one.id) for one in pairs})
+    write(folder, made, classes, task, kind, places=places or {one.id: Place("train", one.id) for one in pairs})
     return Store(folder)
 
 
