@@ -9,7 +9,7 @@ import pydantic
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
-from segmodels import catalog
+from segmodels import catalog, safe_yaml
 from segmodels.errors import ParamsError
 from segmodels.samples import MAX_CLASSES, ImageKind, SegmentationClass, Task, default_color
 
@@ -189,7 +189,7 @@ def read(path: Path) -> Params:
         ParamsError: lists every wrong key and value, each with its path, what is allowed and the nearest right key.
     """
     try:
-        raw = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)  # noqa: S506 a SafeLoader
+        raw = safe_yaml.load(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise ParamsError(f"{path}: file is missing; run in the project's folder or give --params") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -343,16 +343,3 @@ def _sections_in(annotation: Any) -> Iterator[type[BaseModel]]:
         yield annotation
     for inside in get_args(annotation):
         yield from _sections_in(inside)
-
-
-class _UniqueKeys(yaml.SafeLoader):
-    """YAML takes the last of two equal keys in silence; a candidate would vanish."""
-
-    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
-        node = super().compose_mapping_node(anchor)  # as it is written: what `<<` brings in may stand twice, and gives way
-        seen: set[tuple[str, str]] = set()
-        for key, _ in node.value:
-            if (key.tag, str(key.value)) in seen:
-                raise yaml.YAMLError(f"key {key.value!r} stands twice at line {key.start_mark.line + 1}")
-            seen.add((key.tag, str(key.value)))
-        return node

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from segmodels import safe_yaml
 from segmodels.annotations import BACKGROUND, Region, Regions, is_background
 from segmodels.errors import DatasetError
 from segmodels.formats._files import is_picture, read_text, split_of, unique_ids
@@ -97,7 +98,7 @@ def _names(root: Path) -> list[str]:
     if path.stat().st_size > MAX_YAML_BYTES:
         raise DatasetError(f"{path}: is larger than {MAX_YAML_BYTES:,} bytes; expected names of classes and little else")
     try:
-        content: Any = yaml.safe_load(read_text(path))
+        content: Any = safe_yaml.load(read_text(path))
     except yaml.YAMLError as error:
         raise DatasetError(f"{path}: is not YAML ({str(error).splitlines()[0]})") from error
     names = content.get("names") if isinstance(content, dict) else None
