@@ -78,3 +78,21 @@ def test_what_changes_while_it_is_read_does_not_come_in(source: Path, tmp_path: 
         f"{source / 'masks' / 'two.png'}: was changed while it was read; bring the dataset in again when nobody writes to it"
     ]
     assert not (tmp_path / "copy").exists()
+
+
+def test_wrong_rows_of_the_table_cost_their_own_samples_alone(source: Path, tmp_path: Path) -> None:
+    table = "id,split\none,train\none,test\ntwo,training\nthree,val\nfour,test\n"
+    (source / "samples.csv").write_text(table)
+    path = source / "samples.csv"
+    wrong = [
+        f"{path}: lists one twice; remove one of the rows",
+        f"{path}: split of two is 'training'; expected one of train, val, test or nothing",
+        f"{path}: lists four, but there is no such image; add it or remove the row",
+    ]
+    with Ledger() as ledger:
+        with pytest.raises(DatasetError) as refused:
+            ingest(open_dataset(source, tolerant=True), tmp_path / "copy", ledger=ledger)
+        assert refused.value.problems == wrong
+        ingest(open_dataset(source, tolerant=True), tmp_path / "copy", ledger=ledger, quarantine=True)
+    [sample] = open_dataset(tmp_path / "copy").samples
+    assert (sample.id, sample.split) == ("three", "val")

@@ -2,10 +2,10 @@
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -126,27 +126,39 @@ def unique_ids(paths: dict[Path, Path]) -> dict[Path, str]:
     return {path: (inside.stem if alone else inside.with_suffix("").as_posix()) for path, inside in paths.items()}
 
 
-def read_facts(path: Path, known: set[str]) -> dict[str, tuple[Split | None, str | None]]:
+class Facts(NamedTuple):
+    """What `samples.csv` says: split and group of each sample by its id, and what is wrong with a row, by the id that it names."""
+
+    known: dict[str, tuple[Split | None, str | None]]
+    wrong: dict[str, str]
+
+
+def read_facts(path: Path, samples: Collection[str]) -> Facts:
     """Split and group of each sample that `samples.csv` names, if there is such a file.
 
     Its columns are `id`, `split` and `group`; each of the last two may be missing or empty.
+
+    Raises:
+        DatasetError: it is no such table.
     """
+    facts = Facts({}, {})
     if not path.is_file():
-        return {}
+        return facts
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
     except ValueError as error:  # pandas' own errors are ValueErrors, and so is a text that is not UTF-8
         raise DatasetError(f"{path}: is no CSV ({str(error).strip()}); expected the columns id, split and group") from error
     if "id" not in table:
         raise DatasetError(f"{path}: has no column `id`, only {', '.join(table.columns)}; add it")
-    problems = [f"{one}: no such image" for one in table["id"] if one not in known]
-    problems += [f"{one}: listed twice" for one in table["id"][table["id"].duplicated()]]
-    facts: dict[str, tuple[Split | None, str | None]] = {}
+    twice = set(table["id"][table["id"].duplicated()])
     for row in table.to_dict("records"):
         name, split, group = row["id"], row.get("split") or None, row.get("group") or None
-        if split is not None and split not in SPLITS:
-            problems.append(f"{name}: split is {split!r}; expected one of {', '.join(SPLITS)} or nothing")
-        facts[name] = split, group
-    if problems:
-        raise DatasetError(f"{path}: {len(problems)} wrong rows", problems)
+        if name not in samples:
+            facts.wrong[name] = f"{path}: lists {name}, but there is no such image; add it or remove the row"
+        elif name in twice:
+            facts.wrong[name] = f"{path}: lists {name} twice; remove one of the rows"
+        elif split is not None and split not in SPLITS:
+            facts.wrong[name] = f"{path}: split of {name} is {split!r}; expected one of {', '.join(SPLITS)} or nothing"
+        else:
+            facts.known[name] = split, group
     return facts

@@ -41,7 +41,7 @@ def read(root: Path) -> Iterator[Sample]:
     """Every image with its masks, by id.
 
     Raises:
-        DatasetError: a folder is missing, or masks and images do not pair up; lists every file without a partner.
+        DatasetError: a folder is missing, or masks and images do not pair up, or rows of `samples.csv` are wrong; lists all of them.
     """
     if not (root / "images").is_dir() or not (root / "masks").is_dir():
         raise DatasetError(f"{root}: the format `class_folders` needs images/ and masks/<class>/")
@@ -57,14 +57,15 @@ def read(root: Path) -> Iterator[Sample]:
         for stem, path in sorted(images.items())
         if not any(stem in masks for masks in layers.values())
     ]
-    facts = read_facts(root / "samples.csv", set(images))
-    for stem in sorted(images):
-        split, group = facts.get(stem, (None, None))
+    facts = read_facts(root / "samples.csv", images)
+    problems += facts.wrong.values()
+    for stem in sorted(images.keys() - facts.wrong.keys()):
+        split, group = facts.known.get(stem, (None, None))
         masks = {name: of_class[stem] for name, of_class in layers.items() if stem in of_class}
         if masks:
             yield Sample(stem, images[stem], LayerFiles(masks), split=split, group=group)
     if problems:
-        raise DatasetError(f"{root}: {len(problems)} files have no partner; add it or remove the file", problems)
+        raise DatasetError(f"{root}: {len(problems)} files have no partner, or are listed wrong", problems)
 
 
 def _folders(root: Path) -> list[str]:

@@ -45,7 +45,7 @@ def read(root: Path) -> Iterator[Sample]:
     """Every image with its mask, by id.
 
     Raises:
-        DatasetError: a folder is missing, or images and masks do not pair up; lists every file without a partner.
+        DatasetError: a folder is missing, or images and masks do not pair up, or rows of `samples.csv` are wrong; lists all of them.
     """
     if not (root / "images").is_dir() and not (root / "masks").is_dir():
         raise DatasetError(f"{root}: has neither images/ nor masks/; the format `folder` needs both")
@@ -54,9 +54,10 @@ def read(root: Path) -> Iterator[Sample]:
     alone += [
         f"{masks[i]}: has no image; expected {root / 'images' / i}.png or .jpg" for i in sorted(masks.keys() - images.keys())
     ]
-    facts = read_facts(root / "samples.csv", set(images))
-    for name in sorted(images.keys() & masks.keys()):
-        split, group = facts.get(name, (None, None))
+    facts = read_facts(root / "samples.csv", images)
+    for name in sorted((images.keys() & masks.keys()) - facts.wrong.keys()):
+        split, group = facts.known.get(name, (None, None))
         yield Sample(name, images[name], MaskFile(masks[name]), split=split, group=group)
-    if alone:
-        raise DatasetError(f"{root}: {len(alone)} files have no partner; add it or remove the file", alone)
+    problems = [*alone, *facts.wrong.values()]
+    if problems:
+        raise DatasetError(f"{root}: {len(problems)} files have no partner, or are listed wrong", problems)
