@@ -2,15 +2,16 @@
 
 import unicodedata
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Literal
 
 import pydantic
 
-from segmodels import catalog
+from segmodels import catalog, sample_table
 from segmodels.errors import DatasetError, ParamsError
+from segmodels.sample_table import Table
 from segmodels.samples import MAX_CLASSES, RGB, ImageKind, Sample, SegmentationClass, Task, trained
 
 NOTED = "segmodels.json"
@@ -85,7 +86,8 @@ def open_dataset(
             f"{root}: there are masks of {', '.join(unknown)}, but the classes are {', '.join(c.name for c in found)}; "
             f"add them to the classes, with `ignore: true` if they are not to be learned"
         )
-    return Dataset(root, name, told_by, _task(root, task, found, samples), found, samples, module.notes(root), kind, problems)
+    notes = [*module.notes(root), *(path for path in [root / sample_table.NAME] if path.is_file())]
+    return Dataset(root, name, told_by, _task(root, task, found, samples), found, samples, notes, kind, problems)
 
 
 def _listed(module: ModuleType, root: Path, *, tolerant: bool) -> tuple[list[Sample], list[str]]:
@@ -99,10 +101,18 @@ def _listed(module: ModuleType, root: Path, *, tolerant: bool) -> tuple[list[Sam
             raise
         problems = error.problems
     found, clashes = _told_apart(sample for sample in samples if sample.id not in noted.left_out_ids)
-    left = [one for one in [*problems, *clashes] if within(root, one) not in noted.left_out_here]
+    table = sample_table.read(root / sample_table.NAME, {sample.id for sample in found})
+    found = [_as_listed(sample, table) for sample in found if sample.id not in table.wrong]
+    left = [one for one in [*problems, *clashes, *table.wrong.values()] if within(root, one) not in noted.left_out_here]
     if left and not tolerant:
         raise DatasetError(f"{root}: {len(left)} files or entries cannot be used", left)
     return found, left
+
+
+def _as_listed(sample: Sample, table: Table) -> Sample:
+    """What the table says of a sample counts more than what its format does."""
+    split, group = table.known.get(sample.id, (None, None))
+    return replace(sample, split=split or sample.split, group=group or sample.group)
 
 
 def _told_apart(samples: Iterable[Sample]) -> tuple[list[Sample], list[str]]:

@@ -353,6 +353,18 @@ def test_what_is_brought_in_is_read_the_same(write: Callable[..., None], tmp_pat
         assert (image == its_image).all() and (mask == its_mask).all()
 
 
+@pytest.mark.parametrize("write", WRITERS)
+def test_a_table_tells_the_splits_and_scenes_of_any_format(write: Callable[..., None], tmp_path: Path) -> None:
+    root = written(write, tmp_path / "data", SCENES)
+    ids = [sample.id for sample in open_dataset(root).samples]
+    (root / "samples.csv").write_text(f"id,split,group\n{ids[0]},test,street\n{ids[1]},train,\n")
+    with Ledger() as ledger:
+        ingest(open_dataset(root), tmp_path / "copy", ledger=ledger)
+    first, second, *_ = open_dataset(tmp_path / "copy").samples
+    assert (first.id, first.split, first.group) == (ids[0], "test", "street")
+    assert (second.id, second.split) == (ids[1], "train")
+
+
 def test_every_format_is_written_here_or_has_tests_of_its_own() -> None:
     of_their_own = {"class_folders", "cityscapes", "ade20k", "instance_masks"}
     here = {name for name in catalog.names("formats") if any(write.__name__.startswith(name) for write in WRITERS)}

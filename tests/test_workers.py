@@ -33,10 +33,10 @@ def test_results_come_in_the_order_of_the_tasks() -> None:
 
 
 def test_one_that_crashes_or_hangs_costs_its_own_task_alone() -> None:
-    found = run(["a", "crash", "b", "hang", "c"], seconds=3)
+    found = run(["a", "crash", "b", "hang", "c"], seconds=1)
     assert [found[0], found[2], found[4]] == ["A", "B", "C"]
     assert found[1] == Ended(f"ended the process that read it (exit code {-signal.SIGSEGV})")
-    assert found[3] == Ended("was not read within 3 s")
+    assert found[3] == Ended("was not read within 1 s")
 
 
 def test_an_error_is_raised_here() -> None:

@@ -1,17 +1,15 @@
-"""What formats share: files by name, texts and JSON, names of splits, and the facts about samples that stand in `samples.csv`."""
+"""What formats share: files by name, texts and JSON, names of splits."""
 
 import json
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
-
-import pandas as pd
+from typing import Any
 
 from segmodels.errors import DatasetError
 from segmodels.images import SUFFIXES
-from segmodels.samples import SPLITS, Split
+from segmodels.samples import Split
 
 
 def by_stem(folder: Path) -> dict[str, Path]:
@@ -124,41 +122,3 @@ def unique_ids(paths: dict[Path, Path]) -> dict[Path, str]:
     stems = [path.stem for path in paths.values()]
     alone = len(set(stems)) == len(stems)
     return {path: (inside.stem if alone else inside.with_suffix("").as_posix()) for path, inside in paths.items()}
-
-
-class Facts(NamedTuple):
-    """What `samples.csv` says: split and group of each sample by its id, and what is wrong with a row, by the id that it names."""
-
-    known: dict[str, tuple[Split | None, str | None]]
-    wrong: dict[str, str]
-
-
-def read_facts(path: Path, samples: Collection[str]) -> Facts:
-    """Split and group of each sample that `samples.csv` names, if there is such a file.
-
-    Its columns are `id`, `split` and `group`; each of the last two may be missing or empty.
-
-    Raises:
-        DatasetError: it is no such table.
-    """
-    facts = Facts({}, {})
-    if not path.is_file():
-        return facts
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except ValueError as error:  # pandas' own errors are ValueErrors, and so is a text that is not UTF-8
-        raise DatasetError(f"{path}: is no CSV ({str(error).strip()}); expected the columns id, split and group") from error
-    if "id" not in table:
-        raise DatasetError(f"{path}: has no column `id`, only {', '.join(table.columns)}; add it")
-    twice = set(table["id"][table["id"].duplicated()])
-    for row in table.to_dict("records"):
-        name, split, group = row["id"], row.get("split") or None, row.get("group") or None
-        if name not in samples:
-            facts.wrong[name] = f"{path}: lists {name}, but there is no such image; add it or remove the row"
-        elif name in twice:
-            facts.wrong[name] = f"{path}: lists {name} twice; remove one of the rows"
-        elif split is not None and split not in SPLITS:
-            facts.wrong[name] = f"{path}: split of {name} is {split!r}; expected one of {', '.join(SPLITS)} or nothing"
-        else:
-            facts.known[name] = split, group
-    return facts

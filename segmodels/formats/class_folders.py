@@ -11,7 +11,7 @@ from pathlib import Path
 from segmodels.annotations import LayerFiles
 from segmodels.errors import DatasetError
 from segmodels.formats._classes import from_json
-from segmodels.formats._files import by_stem, read_facts
+from segmodels.formats._files import by_stem
 from segmodels.images import SUFFIXES
 from segmodels.samples import Sample, SegmentationClass, default_color
 
@@ -34,14 +34,14 @@ def classes(root: Path) -> list[SegmentationClass] | None:
 
 
 def notes(root: Path) -> list[Path]:
-    return [root / name for name in ("classes.json", "samples.csv") if (root / name).is_file()]
+    return [root / name for name in ("classes.json",) if (root / name).is_file()]
 
 
 def read(root: Path) -> Iterator[Sample]:
     """Every image with its masks, by id.
 
     Raises:
-        DatasetError: a folder is missing, or masks and images do not pair up, or rows of `samples.csv` are wrong; lists all of them.
+        DatasetError: a folder is missing, or masks and images do not pair up; lists every file without a partner.
     """
     if not (root / "images").is_dir() or not (root / "masks").is_dir():
         raise DatasetError(f"{root}: the format `class_folders` needs images/ and masks/<class>/")
@@ -57,15 +57,12 @@ def read(root: Path) -> Iterator[Sample]:
         for stem, path in sorted(images.items())
         if not any(stem in masks for masks in layers.values())
     ]
-    facts = read_facts(root / "samples.csv", images)
-    problems += facts.wrong.values()
-    for stem in sorted(images.keys() - facts.wrong.keys()):
-        split, group = facts.known.get(stem, (None, None))
+    for stem in sorted(images):
         masks = {name: of_class[stem] for name, of_class in layers.items() if stem in of_class}
         if masks:
-            yield Sample(stem, images[stem], LayerFiles(masks), split=split, group=group)
+            yield Sample(stem, images[stem], LayerFiles(masks))
     if problems:
-        raise DatasetError(f"{root}: {len(problems)} files have no partner, or are listed wrong", problems)
+        raise DatasetError(f"{root}: {len(problems)} files have no partner; add it or remove the file", problems)
 
 
 def _folders(root: Path) -> list[str]:

@@ -11,7 +11,7 @@ from segmodels.annotations import MaskFile
 from segmodels.errors import DatasetError
 from segmodels.formats import class_folders
 from segmodels.formats._classes import COLORS, from_colors, from_json, from_palettes
-from segmodels.formats._files import by_stem, read_facts
+from segmodels.formats._files import by_stem
 from segmodels.samples import Sample, SegmentationClass
 
 
@@ -38,14 +38,14 @@ def classes(root: Path) -> list[SegmentationClass] | None:
 
 
 def notes(root: Path) -> list[Path]:
-    return [root / name for name in ("classes.json", "samples.csv", *COLORS) if (root / name).is_file()]
+    return [root / name for name in ("classes.json", *COLORS) if (root / name).is_file()]
 
 
 def read(root: Path) -> Iterator[Sample]:
     """Every image with its mask, by id.
 
     Raises:
-        DatasetError: a folder is missing, or images and masks do not pair up, or rows of `samples.csv` are wrong; lists all of them.
+        DatasetError: a folder is missing, or images and masks do not pair up; lists every file without a partner.
     """
     if not (root / "images").is_dir() and not (root / "masks").is_dir():
         raise DatasetError(f"{root}: has neither images/ nor masks/; the format `folder` needs both")
@@ -54,10 +54,7 @@ def read(root: Path) -> Iterator[Sample]:
     alone += [
         f"{masks[i]}: has no image; expected {root / 'images' / i}.png or .jpg" for i in sorted(masks.keys() - images.keys())
     ]
-    facts = read_facts(root / "samples.csv", images)
-    for name in sorted((images.keys() & masks.keys()) - facts.wrong.keys()):
-        split, group = facts.known.get(name, (None, None))
-        yield Sample(name, images[name], MaskFile(masks[name]), split=split, group=group)
-    problems = [*alone, *facts.wrong.values()]
-    if problems:
-        raise DatasetError(f"{root}: {len(problems)} files have no partner, or are listed wrong", problems)
+    for name in sorted(images.keys() & masks.keys()):
+        yield Sample(name, images[name], MaskFile(masks[name]))
+    if alone:
+        raise DatasetError(f"{root}: {len(alone)} files have no partner; add it or remove the file", alone)
