@@ -1,5 +1,7 @@
 """Waiting until nobody writes to a folder any more: what is half written is not to be taken for whole."""
 
+import contextlib
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -43,7 +45,13 @@ def wait(
         waited += pause
 
 
-def _last_change(folder: Path) -> tuple[float, Path]:
+def _last_change(folder: Path) -> tuple[float, str]:
     """When something was last written, made, renamed or removed, in seconds since the epoch, and what."""
-    # not the time of modification: copying may set that back
-    return max(((path.lstat().st_ctime, path) for path in (folder, *folder.rglob("*"))), default=(0.0, folder))
+    latest = folder.lstat().st_ctime, str(folder)
+    for where, folders, names in os.walk(folder):
+        for name in (*folders, *names):
+            path = f"{where}{os.sep}{name}"
+            with contextlib.suppress(FileNotFoundError):  # removed since it was listed, which its folder shows
+                # not the time of modification: copying may set that back
+                latest = max(latest, (os.lstat(path).st_ctime, path))
+    return latest
