@@ -8,6 +8,7 @@ from typing import Any
 
 import albumentations as A
 import numpy as np
+from numpy.typing import NDArray
 
 from segmodels.atomic import write_json
 from segmodels.errors import DatasetError
@@ -24,6 +25,9 @@ RGB_ONLY = (
     "ImageCompression",
 )
 """What albumentations does to images in 8 bits with the three channels of RGB alone."""
+
+SEEN_PX, HEADROOM = 100_000, 1.25
+"""Of so many pixels of an image in 16 bits its brightest are found, and white is so much brighter."""
 
 
 def for_kind(transforms: Sequence[A.BasicTransform], kind: ImageKind) -> list[A.BasicTransform]:
@@ -56,9 +60,9 @@ class Recipe:
         if self.kind.bits == 8:
             drawn = self._compose(image=image, mask=mask)
             return drawn["image"], drawn["mask"]
-        # albumentations knows 8 bits, and floats from 0 to 1
-        drawn = self._compose(image=image.astype(np.float32) / 65535, mask=mask)
-        return (np.clip(drawn["image"], 0, 1) * 65535).round().astype(np.uint16), drawn["mask"]
+        black, span = _window(image)
+        drawn = self._compose(image=(image - black) / span, mask=mask)
+        return (drawn["image"] * span + black).round().clip(0, 65535).astype(np.uint16), drawn["mask"]
 
     def geometry(self) -> "Recipe":
         """The part that moves pixels: without what changes their colour or erases them."""
@@ -83,6 +87,18 @@ class Recipe:
         assert isinstance(compose, A.Compose)
         height, width = saved["size_px"]
         return cls(compose.transforms, (height, width), ImageKind(**saved["kind"]))
+
+
+def _window(image_HWC: ImageArray) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """By channel, what stands for black, and how much brighter than that white is.
+
+    albumentations changes brightness, and fills, within 0 and 1. Sensors hardly ever fill 16 bits, so within all of these a little more
+    brightness would wash out all that there is. A few pixels may be brighter than white: they stay so where only geometry changes.
+    """
+    step = max(1, round((image_HWC.shape[0] * image_HWC.shape[1] / SEEN_PX) ** 0.5))
+    bright = np.percentile(image_HWC[::step, ::step], 99.9, axis=(0, 1))
+    black = image_HWC.min(axis=(0, 1)).astype(np.float32)
+    return black, np.maximum(HEADROOM * (bright - black), 1).astype(np.float32)
 
 
 def draw_seed(seed: int, epoch: int, row: int) -> int:

@@ -28,9 +28,9 @@ def fit_image(image_HWC: ImageArray, size_px: tuple[int, int]) -> ImageArray:
 
 
 def fit_and_pad(image_HWC: ImageArray, mask_HW: UInt8Array, size_px: tuple[int, int]) -> tuple[ImageArray, UInt8Array]:
-    """Image and mask of exactly `size_px`, fitted and filled up at the right and below with black and void."""
+    """Image and mask of exactly `size_px`, fitted; at the right and below the image goes on as it ends, and the mask with void."""
     image = fit_image(image_HWC, size_px)
     height, width = image.shape[:2]
     mask = cv2.resize(mask_HW, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
     padding = (0, size_px[0] - height), (0, size_px[1] - width)
-    return np.pad(image, (*padding, (0, 0))), np.pad(mask, padding, constant_values=IGNORE_INDEX)
+    return np.pad(image, (*padding, (0, 0)), mode="edge"), np.pad(mask, padding, constant_values=IGNORE_INDEX)

@@ -105,6 +105,32 @@ def test_every_recipe_draws_every_kind(name: str, kind: ImageKind, tmp_path: Pat
     assert image.dtype == kind.dtype and (image == its_image).all() and (drawn == its_drawn).all()
 
 
+@pytest.mark.parametrize("name", ["light", "microscopy", "strong", "street"])
+def test_what_fills_little_of_sixteen_bits_is_not_washed_out(name: str) -> None:
+    """A sensor's image: of 65,536 values it has some 200; twice as bright on the right, and one pixel is broken."""
+    rng = np.random.default_rng(4)
+    image = rng.normal(900, 5, (60, 80, 1)).astype(np.uint16)
+    image[:, 40:] += 100
+    image[5, 5] = 65535
+    right = np.zeros((60, 80), np.uint8)
+    right[:, 40:] = 1
+    recipe = Recipe(catalog.build("augmentations", name, (32, 48)), (32, 48), GRAY16)
+    apart = []
+    for seed in range(40):
+        drawn, mask = recipe(image, right, seed=seed)
+        if min((mask == 0).sum(), (mask == 1).sum()) > 100:
+            apart.append(float(np.median(drawn[mask == 1])) - float(np.median(drawn[mask == 0])))
+    assert len(apart) > 20 and 10 < min(apart) and max(apart) < 200
+
+
+def test_a_fitted_image_goes_on_as_it_ends() -> None:
+    """16 x 8 pixels in a square of 16: the right half is the last column again, and void."""
+    image = np.arange(16 * 8, dtype=np.uint8).reshape(16, 8, 1)
+    fitted, mask = fit_and_pad(image, np.zeros((16, 8), np.uint8), (16, 16))
+    assert (fitted[:, :8] == image).all() and (fitted[:, 8:] == image[:, 7:]).all()
+    assert (mask[:, :8] == 0).all() and (mask[:, 8:] == 255).all()
+
+
 @pytest.mark.parametrize("kind", KINDS, ids=str)
 def test_every_kind_is_fitted_shown_and_stored(kind: ImageKind, tmp_path: Path) -> None:
     image, mask = picture(kind), np.zeros((70, 90), np.uint8)
