@@ -10,7 +10,7 @@ from typing import Literal
 import pydantic
 
 from segmodels import catalog, sample_table
-from segmodels.errors import DatasetError, ParamsError
+from segmodels.errors import DatasetError, ParamsError, legible
 from segmodels.sample_table import Table
 from segmodels.samples import MAX_CLASSES, RGB, ImageKind, Sample, SegmentationClass, Task, trained
 
@@ -64,6 +64,8 @@ def open_dataset(
         DatasetError: no such folder, no format fits, files that cannot be used (all are listed), nothing in it, nobody names the
             classes, or the task is not theirs.
     """
+    if not _is_text(root):
+        raise DatasetError(f"{root}: the name of the folder, or of one that it is in, is not in UTF-8; rename it")
     if not root.is_dir():
         raise DatasetError(f"{root}: folder is missing; bring a dataset in with `make data SOURCE=<folder> FORMAT=<name>`")
     name, told_by = detect(root) if format == "auto" else (format, "was named")
@@ -78,6 +80,9 @@ def open_dataset(
         raise DatasetError(
             f"{root}: nothing names the classes; write classes.json into it or list them under `classes:` in params.yaml"
         )
+    illegible = [one.name for one in found if legible(one.name) != one.name]
+    if illegible:
+        raise DatasetError(f"{root}: the name of the class {illegible[0]} is not text; rename it")
     if not 1 <= len(trained(found)) <= MAX_CLASSES:
         raise DatasetError(f"{root}: has {len(trained(found))} classes that are not ignored; expected 1 to {MAX_CLASSES}")
     unknown = sorted({name for sample in samples for name in sample.annotation.layers or ()} - {c.name for c in found})
@@ -100,10 +105,13 @@ def _listed(module: ModuleType, root: Path, *, tolerant: bool) -> tuple[list[Sam
         if not error.problems:
             raise
         problems = error.problems
-    found, clashes = _told_apart(sample for sample in samples if sample.id not in noted.left_out_ids)
+    named, misnamed = _named(sample for sample in samples if sample.id not in noted.left_out_ids)
+    found, clashes = _told_apart(named)
     table = sample_table.read(root / sample_table.NAME, {sample.id for sample in found})
     found = [_as_listed(sample, table) for sample in found if sample.id not in table.wrong]
-    left = [one for one in [*problems, *clashes, *table.wrong.values()] if within(root, one) not in noted.left_out_here]
+    left = [
+        one for one in [*problems, *misnamed, *clashes, *table.wrong.values()] if within(root, one) not in noted.left_out_here
+    ]
     if left and not tolerant:
         raise DatasetError(f"{root}: {len(left)} files or entries cannot be used", left)
     return found, left
@@ -113,6 +121,22 @@ def _as_listed(sample: Sample, table: Table) -> Sample:
     """What the table says of a sample counts more than what its format does."""
     split, group = table.known.get(sample.id, (None, None))
     return replace(sample, split=split or sample.split, group=group or sample.group)
+
+
+def _named(samples: Iterable[Sample]) -> tuple[list[Sample], list[str]]:
+    """The samples but for those with a file whose name is no text, as those of archives from old systems are."""
+    found, misnamed = [], []
+    for sample in samples:
+        nameless = [path for path in sample.files if not _is_text(path)]
+        if nameless:
+            misnamed += [legible(f"{path}: its name is not in UTF-8; rename it") for path in nameless]
+        else:
+            found.append(sample)
+    return found, misnamed
+
+
+def _is_text(path: Path) -> bool:
+    return legible(str(path)) == str(path)
 
 
 def _told_apart(samples: Iterable[Sample]) -> tuple[list[Sample], list[str]]:

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from segmodels import atomic, digests
 from segmodels.dataset import NOTED, Dataset, Noted, open_dataset, within
@@ -74,9 +75,10 @@ def ingest(
     )
     copies = {path.relative_to(dataset.root): path for path in files}
     ingested = Ingested(len(sound), len(dataset.classes), sizes, left_out)
-    same = _unchanged(copies, hashes, destination, ledger)
+    there = _files(destination)
+    same = _unchanged(copies, hashes, destination, there, ledger)
     changed = list[str]()
-    if not left_out and len(same) == len(copies) and _is_copy(destination, copies, noted):
+    if not left_out and len(same) == len(copies) and _is_copy(destination, there, copies, noted):
         return ingested
     with atomic.folder(destination) as partial:
         for inside, path in copies.items():
@@ -106,18 +108,32 @@ def _outside(source: Path, files: Sequence[Path]) -> list[str]:
     ]
 
 
-def _unchanged(copies: Mapping[Path, Path], hashes: Mapping[Path, str], destination: Path, ledger: Ledger) -> set[Path]:
+def _files(folder: Path) -> dict[str, Literal["file", "link"]]:
+    """What lies in a folder and below, by its path."""
+    found: dict[str, Literal["file", "link"]] = {}
+    if folder.is_dir():
+        with os.scandir(folder) as entries:
+            for one in entries:
+                if one.is_dir(follow_symlinks=False):
+                    found |= _files(Path(one.path))
+                else:
+                    found[one.path] = "link" if one.is_symlink() else "file"
+    return found
+
+
+def _unchanged(
+    copies: Mapping[Path, Path], hashes: Mapping[Path, str], destination: Path, there: Mapping[str, str], ledger: Ledger
+) -> set[Path]:
     """Which files the last copy has already, by their paths in it."""
-    there = {destination / inside: inside for inside in copies}
-    found = ledger.digests(path for path in there if not path.is_symlink())
-    return {there[path] for path, digest in found.items() if digest == hashes.get(copies[there[path]])}
+    paths = {destination / inside: inside for inside in copies}
+    found = ledger.digests(path for path in paths if there.get(str(path)) == "file")
+    return {paths[path] for path, digest in found.items() if digest == hashes.get(copies[paths[path]])}
 
 
-def _is_copy(destination: Path, copies: Mapping[Path, Path], noted: Noted) -> bool:
+def _is_copy(destination: Path, there: Mapping[str, str], copies: Mapping[Path, Path], noted: Noted) -> bool:
     """Whether the last copy has these files and no others, and says the same of them."""
-    there = {f"{folder}{os.sep}{name}" for folder, _, names in os.walk(destination) for name in names}
     expected = {str(destination / inside) for inside in (*copies, Path(NOTED))}
-    return there == expected and (destination / NOTED).read_text(encoding="utf-8") == _noted_text(noted)
+    return there.keys() == expected and (destination / NOTED).read_text(encoding="utf-8") == _noted_text(noted)
 
 
 def _note(noted: Noted, folder: Path) -> None:

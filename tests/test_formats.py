@@ -1,6 +1,7 @@
 """Formats: what is read from folders as people have them, and what is refused, with the file and the remedy."""
 
 import json
+import os
 from collections import Counter
 from pathlib import Path
 
@@ -92,6 +93,24 @@ def test_every_unusable_pair_is_named(make_dataset: MakeDataset) -> None:
     assert "images/cut.png: cannot be read" in text
     assert "masks/ids.png: mask holds 7, but the classes have 0, 1" in text
     assert "masks/size.png: mask is 2 x 2 (width x height), its image 4 x 2" in text
+
+
+def test_names_of_old_systems_are_named(make_dataset: MakeDataset) -> None:
+    root = make_dataset({"one": HALVES, "two": HALVES, "three": HALVES})
+    for folder, name in (("images", "one"), ("masks", "one"), ("images", "two")):
+        (root / folder / f"{name}.png").rename(os.fsdecode(os.fsencode(root / folder) + b"/caf\xe9-" + name.encode() + b".png"))
+    text = listed(root)
+    text.encode()  # can be printed
+    assert "images/caf\\udce9-one.png: its name is not in UTF-8; rename it" in text
+    assert "images/caf\\udce9-two.png: has no mask" in text
+    with pytest.raises(DatasetError, match="the name of the folder, or of one that it is in, is not in UTF-8"):
+        open_dataset(Path(os.fsdecode(b"/caf\xe9/dataset")))
+
+
+def test_the_name_of_a_class_is_text(make_dataset: MakeDataset) -> None:
+    classes = [SegmentationClass("x", 0, (0, 0, 0)), SegmentationClass("y\ud800", 1, (9, 9, 9))]
+    with pytest.raises(DatasetError, match=r"the name of the class y\\ud800 is not text"):
+        open_dataset(make_dataset({"one": HALVES}), classes=classes)
 
 
 def test_names_that_some_file_systems_take_for_one_are_named(make_dataset: MakeDataset) -> None:
