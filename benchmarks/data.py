@@ -1,9 +1,10 @@
-"""What bringing data in costs: memory, processes, doing it again, manifests of a million rows, and reading from the store.
+"""What bringing data in costs: memory, processes, doing it again, a million rows and as many looks, and reading from the store.
 
     .venv/bin/python benchmarks/data.py memory       ten minutes on two cores, 3 GB of disk
     .venv/bin/python benchmarks/data.py processes    five minutes
     .venv/bin/python benchmarks/data.py again        ten minutes, 4 GB of disk
     .venv/bin/python benchmarks/data.py manifest     a minute
+    .venv/bin/python benchmarks/data.py alike        two minutes
     .venv/bin/python benchmarks/data.py read         a minute
 
 Every time is compared with another of the same run, in turns; what is printed are medians.
@@ -30,10 +31,11 @@ import torch
 import typer
 from PIL import Image
 
-from segmodels import device, shapes, splits
+from segmodels import device, duplicates, shapes, splits
 from segmodels.annotations import MaskFile
 from segmodels.atomic import write_json
 from segmodels.dataset import open_dataset
+from segmodels.duplicates import Fingerprint
 from segmodels.images import read_image, read_mask, write_mask
 from segmodels.ingest import ingest
 from segmodels.ledger import Ledger
@@ -110,6 +112,17 @@ def manifest(rows: int = 1_000_000, work: Work = None) -> None:
         groups = splits.groups_of(samples, None)
         drawn = timed(lambda: splits.assign(samples, groups, method="group", val=0.1, test=0.1, seed=0))
         typer.echo(f"{rows:,} rows: opened in {opened:.1f} s, split in {drawn:.1f} s on {machine()}")
+
+
+@app.command()
+def alike(count: int = 1_000_000) -> None:
+    """Time of finding which of a million images look like others: a hundredth does."""
+    looks = np.random.default_rng(0).integers(0, 2**64 - 1, count, np.uint64, endpoint=True)
+    looks[: count // 100] = looks[count // 2 : count // 2 + count // 100] ^ np.uint64(0b101)  # two bits apart
+    prints = [Fingerprint(f"p{number}", int(look)) for number, look in enumerate(looks)]
+    found: list[int] = []
+    seconds = timed(lambda: found.append(len(duplicates.links(prints, looks=True))))
+    typer.echo(f"{count:,} images: the {found[0]:,} that look like another found in {seconds:.0f} s on {machine()}")
 
 
 @app.command()

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from segmodels.samples import UInt8Array, image_digest
+from segmodels.samples import Int64Array, UInt8Array, image_digest
 
 NEAR = 6
 """Bits in which the hashes of two pictures of the same thing may differ: saved again, resized, made a little brighter. Frames of different
@@ -42,31 +42,98 @@ def look(image_HWC: UInt8Array) -> int | None:
     return None if float(np.asarray(gray).std()) < FLAT else int(str(imagehash.phash(gray)), 16)
 
 
-def pairs(fingerprints: Sequence[Fingerprint]) -> Iterator[tuple[int, int, bool]]:
-    """The positions of every two images that are alike, the lower first, and whether their pixels are the same."""
-    same: dict[str, list[int]] = {}
+def links(fingerprints: Sequence[Fingerprint], *, looks: bool) -> list[tuple[int, int]]:
+    """Positions of two images that are alike, so that all that are alike hang together: fewer than there are images.
+
+    Args:
+        looks: whether those that look the same are alike, or only those whose pixels are the same.
+    """
+    first_of: dict[str, int] = {}
+    found = []
     for position, one in enumerate(fingerprints):
-        for other in same.setdefault(one.pixels, []):
-            yield other, position, True
-        same[one.pixels].append(position)
+        first = first_of.setdefault(one.pixels, position)
+        if first != position:
+            found.append((first, position))
+    if looks:
+        seen = [position for position in first_of.values() if fingerprints[position].look is not None]
+        found += [(seen[one], seen[other]) for one, other in _tree(_looks(fingerprints, seen))]
+    return found
+
+
+def counterparts(
+    fingerprints: Sequence[Fingerprint], sides: Sequence[int], groups: Sequence[int]
+) -> Iterator[tuple[int, int, bool]]:
+    """For every image and every lower side: the first one there that is the same, else that which looks most like it, if any.
+
+    Of an image that a thousand others look like no more is told than one for a side, so there is never more to tell than there are
+    images and sides.
+
+    Args:
+        sides: of each image, from 0.
+        groups: of each image; those of one group are no counterparts.
+
+    Yields the position of the counterpart, that of the image, and whether their pixels are the same.
+    """
+    same: dict[tuple[str, int], dict[int, int]] = {}
+    for position, one in enumerate(fingerprints):
+        same.setdefault((one.pixels, sides[position]), {}).setdefault(groups[position], position)
     seen = [position for position, one in enumerate(fingerprints) if one.look is not None]
-    looks = np.array([fingerprints[position].look for position in seen], np.uint64)
-    for first, second in sorted(_near(looks)):
-        low, high = sorted((seen[first], seen[second]))
-        if fingerprints[low].pixels != fingerprints[high].pixels:
-            yield low, high, False
+    nearest = _nearest(_looks(fingerprints, seen), np.array(sides, np.int64)[seen], np.array(groups, np.int64)[seen])
+    alike = {(seen[image], side): seen[other] for image, side, other in nearest}
+    for position, one in enumerate(fingerprints):
+        for side in range(sides[position]):
+            there = same.get((one.pixels, side), {}).items()
+            others = [first for group, first in itertools.islice(there, 2) if group != groups[position]]
+            if others:
+                yield others[0], position, True
+            elif (position, side) in alike:
+                yield alike[position, side], position, False
 
 
-def _near(looks: NDArray[np.uint64]) -> set[tuple[int, int]]:
-    """Positions of hashes that differ in at most NEAR bits: of NEAR + 1 parts of the bits two such have one in common."""
-    found: set[tuple[int, int]] = set()
+def _looks(fingerprints: Sequence[Fingerprint], positions: Sequence[int]) -> NDArray[np.uint64]:
+    return np.array([fingerprints[position].look for position in positions], np.uint64)
+
+
+def _tree(looks: NDArray[np.uint64]) -> Iterator[tuple[int, int]]:
+    """Two positions at a time whose looks are near, until all that are near, over whichever others, hang together."""
+    tree = np.arange(len(looks))
+    members = [[position] for position in range(len(looks))]
+    for member, others, _ in _near(looks):
+        for other in others[tree[others] != tree[member]]:
+            if tree[other] != tree[member]:
+                yield member, int(other)
+                small, large = sorted((int(tree[member]), int(tree[other])), key=lambda one: len(members[one]))
+                tree[members[small]] = large
+                members[large] += members[small]
+                members[small] = []
+
+
+def _nearest(looks: NDArray[np.uint64], sides: Int64Array, groups: Int64Array) -> Iterator[tuple[int, int, int]]:
+    """For every position and every lower side the position there that looks most like it, the first of those that do so equally."""
+    none = np.iinfo(np.int64).max
+    best = np.full((int(sides.max(initial=0)) + 1, len(looks)), none)
+    for member, others, bits in _near(looks):
+        side, told = sides[member], groups[others] != groups[member]
+        later, earlier = told & (sides[others] > side), told & (sides[others] < side)
+        best[side, others[later]] = np.minimum(best[side, others[later]], bits[later] * len(looks) + member)
+        np.minimum.at(best[:, member], sides[others[earlier]], bits[earlier] * len(looks) + others[earlier])
+    for side, position in zip(*np.nonzero(best != none), strict=True):
+        yield int(position), int(side), int(best[side, position] % len(looks))
+
+
+def _near(looks: NDArray[np.uint64]) -> Iterator[tuple[int, Int64Array, Int64Array]]:
+    """Every position with others that differ from it in at most NEAR bits, and in how many; each two such at least once.
+
+    Of NEAR + 1 parts of the bits two such have one in common, so that only those have to be compared.
+    """
     edges = np.linspace(0, 64, NEAR + 2).round().astype(int)
     for low, high in itertools.pairwise(edges):
         part = (looks >> np.uint64(low)) & np.uint64(2 ** int(high - low) - 1)
         order = np.argsort(part, kind="stable")
         for members in np.split(order, np.flatnonzero(np.diff(part[order])) + 1):
-            for place, member in enumerate(members[:-1]):
-                rest = members[place + 1 :]
-                close = rest[np.bitwise_count(looks[rest] ^ looks[member]) <= NEAR]
-                found.update((min(int(member), int(other)), max(int(member), int(other))) for other in close)
-    return found
+            here = looks[members]
+            for place in range(len(members) - 1):
+                bits = np.bitwise_count(here[place + 1 :] ^ here[place])
+                close = np.flatnonzero(bits <= NEAR)
+                if len(close):
+                    yield int(members[place]), members[place + 1 :][close], bits[close].astype(np.int64)

@@ -1,11 +1,11 @@
 """What stands on two sides of a split: a scene, the same image, or all but the same. A score on such a test set is too good."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from segmodels.duplicates import Fingerprint, pairs
+from segmodels.duplicates import Fingerprint, counterparts
 from segmodels.samples import SPLITS, Split
 
 
@@ -42,19 +42,24 @@ class Leak:
 
 
 def find(placed: Sequence[Placed]) -> list[Leak]:
-    """Every leak between two splits; images of a group that leaks are not told one by one."""
+    """Every leak between two splits: groups, and images outside of them, each with one that it has in the other split."""
     counts = Counter((one.group, one.split) for one in placed if one.group is not None)
-    leaks, leaking = list[Leak](), set[tuple[str, frozenset[Split]]]()
+    leaks = list[Leak]()
     for group in sorted({group for group, _ in counts if group is not None}):
         there = [split for split in SPLITS if counts[group, split]]
         for position, one in enumerate(there):
             for other in there[position + 1 :]:
                 leaks.append(Leak("group", (one, other), (counts[group, one], counts[group, other]), group))
-                leaking.add((group, frozenset((one, other))))
-    for first, second, same in pairs([one.fingerprint for one in placed]):
-        ordered = sorted((placed[first], placed[second]), key=lambda one: SPLITS.index(one.split))
-        splits = ordered[0].split, ordered[1].split
-        told = ordered[0].group == ordered[1].group and (str(ordered[0].group), frozenset(splits)) in leaking
-        if splits[0] != splits[1] and not told:
-            leaks.append(Leak("same" if same else "alike", splits, (1, 1), f"{ordered[0].id} and {ordered[1].id}"))
-    return leaks
+    return [*leaks, *sorted(_of_images(placed), key=lambda leak: leak.kind != "same")]
+
+
+def _of_images(placed: Sequence[Placed]) -> Iterator[Leak]:
+    """What groups do not tell."""
+    numbers: dict[str, int] = {}
+    groups = [
+        -1 - position if one.group is None else numbers.setdefault(one.group, len(numbers)) for position, one in enumerate(placed)
+    ]
+    sides = [SPLITS.index(one.split) for one in placed]
+    for first, second, same in counterparts([one.fingerprint for one in placed], sides, groups):
+        one, other = placed[first], placed[second]
+        yield Leak("same" if same else "alike", (one.split, other.split), (1, 1), f"{one.id} and {other.id}")

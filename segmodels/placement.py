@@ -67,8 +67,8 @@ def place(
         DatasetError: a split would have no images, or lists are asked for and some samples are on none.
     """
     names = list(seen.fingerprints)
-    pairs = duplicates.pairs(list(seen.fingerprints.values()))
-    alike = [(names[one], names[other]) for one, other, same in pairs if same or near_duplicates == "together"]
+    links = duplicates.links(list(seen.fingerprints.values()), looks=near_duplicates == "together")
+    alike = [(names[one], names[other]) for one, other in links]
 
     def draw(seed: int) -> dict[str, Split]:
         return splits.assign(samples, groups, method=method, val=val, test=test, seed=seed, alike=alike)

@@ -3,7 +3,9 @@
 import io
 import json
 from pathlib import Path
+from random import Random
 
+import networkx as nx
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -39,9 +41,8 @@ def saved_again(image: np.ndarray, *, quality: int = 60, brighter: float = 1.0, 
 def test_pictures_that_were_saved_again_are_found_and_others_are_not(how: dict[str, float]) -> None:
     drawings = [drawing(seed) for seed in range(30)]
     prints = [Fingerprint.of(image) for image in [*drawings, *(saved_again(image, **how) for image in drawings)]]  # type: ignore[arg-type]
-    found = list(duplicates.pairs(prints))
-    assert not any(same for _, _, same in found)
-    told = {(first, second) for first, second, _ in found}
+    assert duplicates.links(prints, looks=False) == []
+    told = {(min(pair), max(pair)) for pair in duplicates.links(prints, looks=True)}
     assert len(told & {(position, position + 30) for position in range(30)}) >= 29
     assert len(told - {(position, position + 30) for position in range(30)}) <= 2
 
@@ -49,20 +50,76 @@ def test_pictures_that_were_saved_again_are_found_and_others_are_not(how: dict[s
 def test_a_copy_is_the_same_whatever_its_name_and_a_flat_picture_looks_like_none() -> None:
     flat = [np.full((40, 40, 3), value, np.uint8) for value in (3, 4)]
     prints = [Fingerprint.of(image) for image in (drawing(0), drawing(0), *flat, flat[0])]
-    assert list(duplicates.pairs(prints)) == [(0, 1, True), (2, 4, True)]
+    for looks in (False, True):
+        assert duplicates.links(prints, looks=looks) == [(0, 1), (2, 4)]
 
 
-@given(st.lists(st.integers(0, 2**64 - 1), max_size=40), st.randoms())
-def test_every_near_pair_is_found(looks: list[int], random: object) -> None:
-    near = [look ^ sum(1 << bit for bit in getattr(random, "sample")(range(64), NEAR)) for look in looks]  # noqa: B009
-    every = np.array([*looks, *near], np.uint64)
-    expected = {
-        (first, second)
-        for second in range(len(every))
-        for first in range(second)
-        if int(every[first] ^ every[second]).bit_count() <= NEAR
-    }
-    assert duplicates._near(every) == expected
+def looking(random: Random, count: int) -> list[Fingerprint]:
+    """Images some of which are others once more, or look like them: in one bit more or less than what counts as near."""
+    found: list[Fingerprint] = []
+    for number in range(count):
+        look = random.getrandbits(64)
+        if found and random.random() < 0.7:
+            other = random.choice(found)
+            flipped = random.sample(range(64), random.choice([0, NEAR, NEAR + 1]))
+            look = (other.look or 0) ^ sum(1 << bit for bit in flipped)
+            if random.random() < 0.3:
+                found.append(other)
+                continue
+        found.append(Fingerprint(f"p{number}", look if random.random() < 0.9 else None))
+    return found
+
+
+def how_alike(one: Fingerprint, other: Fingerprint) -> int | None:
+    """-1 for the same pixels, else the bits in which two that are near differ."""
+    if one.pixels == other.pixels:
+        return -1
+    if one.look is None or other.look is None or (one.look ^ other.look).bit_count() > NEAR:
+        return None
+    return (one.look ^ other.look).bit_count()
+
+
+@given(st.randoms(use_true_random=False), st.integers(0, 40), st.booleans())
+def test_links_join_all_that_are_alike_and_no_others(random: Random, count: int, looks: bool) -> None:
+    prints = looking(random, count)
+    expected: nx.Graph[int] = nx.Graph()
+    expected.add_nodes_from(range(count))
+    for second in range(count):
+        for first in range(second):
+            alike = how_alike(prints[first], prints[second])
+            if alike == -1 or (looks and alike is not None):
+                expected.add_edge(first, second)
+    found = nx.Graph(duplicates.links(prints, looks=looks))
+    found.add_nodes_from(range(count))
+    as_sets = [sorted(map(sorted, nx.connected_components(graph))) for graph in (expected, found)]
+    assert as_sets[0] == as_sets[1]
+    assert found.number_of_edges() == count - len(as_sets[0])  # no more than are needed
+
+
+@given(st.randoms(use_true_random=False), st.integers(0, 40))
+def test_every_image_is_told_with_what_is_most_like_it_on_every_side_before(random: Random, count: int) -> None:
+    prints = looking(random, count)
+    sides, groups = [random.randrange(3) for _ in prints], [random.randrange(12) for _ in prints]
+    expected: list[tuple[int | None, int, bool]] = []
+    for position in range(count):
+        for side in range(sides[position]):
+            others = [
+                (how_alike(prints[position], prints[other]), other)
+                for other in range(count)
+                if sides[other] == side and groups[other] != groups[position]
+            ]
+            bits, other = min(((bits, other) for bits, other in others if bits is not None), default=(None, None))
+            if bits is not None:
+                expected.append((other, position, bits == -1))
+    assert list(duplicates.counterparts(prints, sides, groups)) == expected
+
+
+def test_a_camera_that_never_moves_costs_no_more_than_its_images() -> None:
+    """Every two of 3,000 images look the same: 4.5 million pairs."""
+    prints = [Fingerprint(f"p{number}", 1 << number % 6) for number in range(3000)]
+    assert len(duplicates.links(prints, looks=True)) == 2999
+    found = leaks.find([Placed(str(n), ("train", "test")[n % 2], None, one) for n, one in enumerate(prints)])
+    assert len(found) == 1500 and found[0].what == "0 and 1"
 
 
 def placed(name: str, split: Split, group: str | None, image: np.ndarray) -> Placed:
@@ -175,7 +232,7 @@ def test_drawn_splits_never_leak(pictures: list[tuple[int, str | None]], seed: i
     ]
     prints = {f"i{number}": PRINTS[picture] for number, (picture, _) in enumerate(pictures)}
     names = list(prints)
-    alike = [(names[one], names[other]) for one, other, _ in duplicates.pairs(list(prints.values()))]
+    alike = [(names[one], names[other]) for one, other in duplicates.links(list(prints.values()), looks=True)]
     groups = splits.groups_of(samples, None)
     try:
         found = splits.assign(samples, groups, method="group", val=0.3, test=0.3, seed=seed, alike=alike)
