@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import numpy as np
 import pytest
 from PIL import Image
@@ -23,6 +24,8 @@ from segmodels.shards import Pair
 from segmodels.store import Store
 
 environment.apply()  # telemetry is off in tests too
+hypothesis.settings.register_profile("segmodels", deadline=None)  # how long a case takes is up to what else the machine does
+hypothesis.settings.load_profile("segmodels")
 
 REPOSITORY = Path(__file__).parent.parent
 REAL = REPOSITORY.parent / "shared" / "data"

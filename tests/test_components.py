@@ -39,7 +39,7 @@ def test_an_augmentation_is_sound(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", catalog.names("augmentations"))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(data=st.data())
 def test_an_augmentation_keeps_labels_and_moves_image_and_mask_together(name: str, data: st.DataObject) -> None:
     """Of images and masks of any size, with any labels."""

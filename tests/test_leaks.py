@@ -217,7 +217,7 @@ PRINTS = [Fingerprint.of(one) for one in [*POOL, *(saved_again(image, quality=80
 
 
 @pytest.mark.slow
-@settings(max_examples=10_000, deadline=None)
+@settings(max_examples=10_000)
 @given(
     st.lists(
         st.tuples(st.integers(0, len(PRINTS) - 1), st.sampled_from([None, "a", "b", "c", "d", "e"])), min_size=3, max_size=16
