@@ -15,12 +15,16 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from segmodels import crops
+from segmodels.crops import Balance
 from segmodels.errors import InputError
 from segmodels.recipes import Recipe, draw_seed
 from segmodels.resizing import fit_and_pad
 from segmodels.samples import ImageArray, UInt8Array
 from segmodels.store import Store
 from segmodels.variants import Variants
+
+REDRAWN = 8
+"""How often at most a sample is drawn until it shows the class that it was drawn for."""
 
 
 class Batch(NamedTuple):
@@ -36,17 +40,28 @@ class _Drawn(Dataset[tuple[ImageArray, UInt8Array]]):
     def __init__(self, store: Store, recipe: Recipe, variants: Variants | None, *, balanced_crops: float, seed: int) -> None:
         assert variants is None or balanced_crops == 0, "variants were drawn of whole images"
         self.store, self.recipe, self.variants, self.balanced_crops, self.seed = store, recipe, variants, balanced_crops, seed
+        self.balance = Balance(store)
 
     def __getitem__(self, key: tuple[int, int]) -> tuple[ImageArray, UInt8Array]:
         epoch, row = key
         if self.variants is not None:
             return self.variants.pair(row, epoch=epoch)
-        image, mask = self.store.image(row), self.store.mask(row)
         if self.balanced_crops > 0:
             rng = np.random.default_rng((self.seed, epoch, row))
             if rng.random() < self.balanced_crops:
-                image, mask = crops.balanced(image, mask, self.recipe.size_px, rng)
-        return self.recipe(image, mask, seed=draw_seed(self.seed, epoch, row))
+                return self._balanced(rng)
+        return self.recipe(self.store.image(row), self.store.mask(row), seed=draw_seed(self.seed, epoch, row))
+
+    def _balanced(self, rng: np.random.Generator) -> tuple[ImageArray, UInt8Array]:
+        """An image of a class drawn evenly, cropped around it; where the recipe leaves nothing of the class it is drawn again."""
+        row, values = self.balance.draw(rng)
+        image, mask = self.store.image(row), self.store.mask(row)
+        for _ in range(REDRAWN):
+            part, part_mask = crops.around(image, mask, values, self.recipe.size_px, rng)
+            drawn, drawn_mask = self.recipe(part, part_mask, seed=int(rng.integers(2**32)))
+            if np.isin(drawn_mask, values).any():
+                break
+        return drawn, drawn_mask
 
 
 class _Fitted(Dataset[tuple[ImageArray, UInt8Array]]):
@@ -131,7 +146,7 @@ def training(
 
     Args:
         variants: what the recipe drew beforehand, if it did.
-        balanced_crops: the share of the samples that are cut around a pixel of a class drawn evenly, see crops.py.
+        balanced_crops: the share of the samples that are drawn for a class instead, all classes alike, see crops.py.
         parts: of an epoch, `start`: the one to begin with, counted over all epochs; `rank` and `world`: of the processes that train together, see PartSampler.
     """
     return DataLoader(

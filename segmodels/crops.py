@@ -1,24 +1,50 @@
-"""Crops that show rare classes as often as common ones."""
+"""Samples that show rare classes as often as common ones."""
+
+from typing import NamedTuple
 
 import numpy as np
 
-from segmodels.samples import IGNORE_INDEX, ImageArray, UInt8Array
+from segmodels.samples import ImageArray, UInt8Array
+from segmodels.store import Store
 
 WIDER = 2
 """A crop is this much wider and higher than what the network sees: the recipe goes on to crop and zoom in it."""
 
 
-def balanced(
-    image: ImageArray, mask: UInt8Array, size_px: tuple[int, int], rng: np.random.Generator
+class Choice(NamedTuple):
+    """A training image, by its row, and the mask values that mean a class which it shows."""
+
+    row: int
+    values: list[int]
+
+
+class Balance:
+    """Draws a class, all that training images show alike, and then one of the images that show it, as the manifest's counts tell."""
+
+    def __init__(self, store: Store) -> None:
+        train, labels = np.array(store.rows("train")), store.labels
+        self._rows, self._values = [], []
+        for index in range(labels.num_classes):
+            rows = train[store.manifest[f"pixels_{index}"].to_numpy()[train] > 0]
+            if len(rows):
+                self._rows.append(rows)
+                self._values.append(
+                    [value for value, classes in enumerate(labels.sets) if classes[index] == 1] if labels.overlap else [index]
+                )
+
+    def draw(self, rng: np.random.Generator) -> Choice:
+        number = int(rng.integers(len(self._rows)))
+        return Choice(int(rng.choice(self._rows[number])), self._values[number])
+
+
+def around(
+    image: ImageArray, mask: UInt8Array, values: list[int], size_px: tuple[int, int], rng: np.random.Generator
 ) -> tuple[ImageArray, UInt8Array]:
-    """A part of image and mask around a random pixel of a class drawn evenly among those that the mask has.
+    """A part of image and mask around a random pixel of a class, that is, with one of its values.
 
     As views of H x W x channels and H x W; an image hardly larger than `size_px` (height, width) comes back whole.
     """
-    present = np.setdiff1d(np.unique(mask), [IGNORE_INDEX])
-    if len(present) == 0:
-        return image, mask
-    pixels = np.flatnonzero(mask == rng.choice(present))
+    pixels = np.flatnonzero(np.isin(mask, values))
     position = np.unravel_index(rng.choice(pixels), mask.shape)
     spans = []
     for at, length, wanted in zip(position, mask.shape, size_px, strict=True):

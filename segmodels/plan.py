@@ -26,7 +26,7 @@ class Settings:
         batch_size: images a step of the weights.
         normalisation: by mean and deviation of the training images, or of those that the encoder was pretrained on.
         micro_batch_size: how many of them pass the network at once; the gradients of the rest are added up. None for all.
-        balanced_crops: the share of the samples that are cut around a pixel of a class drawn evenly.
+        balanced_crops: the share of the samples that are drawn for a class instead, all classes alike: an image that shows it, cut around it.
         early_stopping_patience: epochs without a better validation mIoU after which it ends; None for never.
         devices: how many GPUs, or processes on the CPU, train it together; each gets its share of every batch.
         strategy: how they exchange gradients: as they are, or rounded to bfloat16, which is half the bytes.
@@ -120,7 +120,7 @@ class Plan:
     def learner(self, store: Store) -> Learner:
         """The untrained network with all that trains it."""
         steps = len(store.rows("train")) // batches.fitting(store, self.settings.batch_size)
-        parts = -(-steps // self.settings.checkpoint_steps)
+        parts = in_parts(steps, self.settings.checkpoint_steps)
         return Learner(
             self.segmenter(store),
             loss=self.objective(store),
@@ -132,3 +132,10 @@ class Plan:
             parts=parts,
             seed=self.settings.seed,
         )
+
+
+def in_parts(steps: int, checkpoint_steps: int) -> int:
+    """How many equal parts an epoch has, none longer than `checkpoint_steps`: of so many and up to twice as many, those that leave out the
+    fewest steps, which an epoch of another length would have had."""
+    fewest = -(-steps // checkpoint_steps)
+    return min(range(fewest, min(2 * fewest, steps) + 1), key=lambda parts: (steps % parts, parts))

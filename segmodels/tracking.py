@@ -206,6 +206,12 @@ def record(
     training = json.loads((reports / "training.json").read_text(encoding="utf-8"))
     scores = json.loads((reports / "scores.json").read_text(encoding="utf-8"))
     found = _find(client, experiment, BUNDLE, training["bundle_sha256"])
+    # MLflow may have been away when the training ended: then nobody said that it has, nor with which bundle
+    unended = None if found else _find(client, experiment, INPUTS, training["inputs_sha256"])
+    if unended is not None:
+        client.set_tag(unended.info.run_id, BUNDLE, training["bundle_sha256"])
+        client.set_terminated(unended.info.run_id, "FINISHED")
+        found = unended
     if found is None:
         tags = {INPUTS: training["inputs_sha256"], BUNDLE: training["bundle_sha256"], "segmodels.cached": "true"}
         tags |= {"mlflow.parentRunId": parent} if parent else {}

@@ -8,7 +8,7 @@ from timm.layers.norm_act import BatchNormAct2d
 from torch import nn
 
 from segmodels import catalog, layers
-from segmodels.architectures._pyramid import bin_means
+from segmodels.architectures._pyramid import PyramidPooling, bin_means
 from segmodels.architectures.segnet import unpool
 from segmodels.errors import ParamsError
 
@@ -34,6 +34,18 @@ def test_options_that_make_no_sense_are_said(name: str, options: dict[str, objec
 def test_bins_are_those_of_adaptive_pooling(count: int, size: tuple[int, int]) -> None:
     features = torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(0))
     assert torch.allclose(bin_means(features, count), F.adaptive_avg_pool2d(features, count), atol=1e-6)
+
+
+def test_pyramid_pooling_is_that_of_the_paper() -> None:
+    """Features beside their means over 1, 2, 3 and 6 bins a side, each in a quarter of the channels and scaled back up."""
+    torch.manual_seed(0)
+    module, features = PyramidPooling(8).eval(), torch.randn(2, 8, 7, 11)
+    expected = [features]
+    for branch, bins in zip(module.branches, (1, 2, 3, 6), strict=True):
+        scaled = F.interpolate(branch(F.adaptive_avg_pool2d(features, bins)), size=(7, 11), mode="bilinear")
+        assert scaled.shape[1] == 2
+        expected.append(scaled)
+    torch.testing.assert_close(module(features), torch.cat(expected, dim=1))
 
 
 def test_unpooling_is_torch_s() -> None:

@@ -7,10 +7,10 @@ import pytest
 import segmentation_models_pytorch as smp
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torchvision.ops import sigmoid_focal_loss
 
-from segmodels import catalog
+from segmodels import catalog, objective
 from segmodels.errors import ParamsError
 from segmodels.objective import Term, build
 from segmodels.samples import IGNORE_INDEX, Task
@@ -133,7 +133,10 @@ def test_multiclass_by_hand(name: str, options: dict[str, object], expected: flo
         # truth yes and no
         ("cross_entropy", {}, (math.log(4 / 3) + math.log(2)) / 2),
         ("cross_entropy", {"class_weights": [3]}, (3 * math.log(4 / 3) + math.log(2)) / 2),
+        # 0.1 of each target spread over yes and no: 0.95 and 0.05
+        ("cross_entropy", {"label_smoothing": 0.1}, (0.95 * math.log(4 / 3) + 0.05 * math.log(4) + math.log(2)) / 2),
         ("focal", {"gamma": 1}, (math.log(4 / 3) / 4 + math.log(2) / 2) / 2),
+        ("focal", {"gamma": 1, "class_weights": [3]}, (3 * math.log(4 / 3) / 4 + math.log(2) / 2) / 2),
         # overlap 3/4, probability 5/4, truth 1
         ("dice", {}, 1 - 1.5 / 2.25),
         ("jaccard", {}, 1 - 0.75 / 1.5),
@@ -198,6 +201,23 @@ def test_boundary_by_hand() -> None:
     beside = F.pad(logits_for(moved, "binary", sure=60), (4, 0, 0, 0), value=60)
     assert float(loss(beside, F.pad(target, (4, 0, 0, 0), value=IGNORE_INDEX))) == pytest.approx(1)
     assert float(wider(beside, F.pad(target, (4, 0, 0, 0), value=IGNORE_INDEX))) == pytest.approx(0)
+
+
+@pytest.mark.parametrize("task", ["binary", "multilabel"])
+def test_boundary_weighs_what_is_found_against_what_is_right_by_hand(task: Task) -> None:
+    truth, found = torch.zeros(1, 8, 12, dtype=torch.int64), torch.zeros(1, 8, 12, dtype=torch.int64)
+    truth[..., 6:] = found[..., 6:] = 1
+    found[..., :3] = 1  # a second border that is none
+    if task == "multilabel":
+        truth, found = truth[:, None], found[:, None]
+    loss = catalog.build("losses", "boundary", task, options={"tolerance_px": 3})
+    # of 16 pixels of found borders 8 are right, and all 8 of the true one are found: F1 = 2 * 1/2 * 1 / (1/2 + 1)
+    assert float(loss(logits_for(found, task, sure=60), truth)) == pytest.approx(1 - 2 / 3)
+    # a window of 5 makes borders of two columns: 6 and 7; found two further right, one of them is within one pixel, either way
+    moved = torch.zeros_like(truth)
+    moved[..., 8:] = 1
+    wide = catalog.build("losses", "boundary", task, options={"width_px": 5, "tolerance_px": 3})
+    assert float(wide(logits_for(moved, task, sure=60), truth)) == pytest.approx(1 - 1 / 2)
 
 
 def test_boundary_of_several_classes_by_hand() -> None:
@@ -277,6 +297,26 @@ def test_a_sum_weighs_its_terms() -> None:
     terms = [Term("cross_entropy", {}, 1.0), Term("dice", {"smooth": 1.0}, 0.5)]
     alone = [catalog.build("losses", term.name, "multiclass", options=term.options)(logits, target) for term in terms]
     assert float(build("multiclass", terms)(logits, target)) == pytest.approx(float(alone[0] + 0.5 * alone[1]))
+
+
+class WithAuxiliaryHead(nn.Module):
+    """Gives logits and those of a head that counts 0.4 of them."""
+
+    def __init__(self, *logits: Tensor) -> None:
+        super().__init__()
+        self.logits, self.network = logits, nn.Module()
+        self.network.auxiliary_weight = 0.4  # type: ignore[assignment]
+
+    def forward(self, _: Tensor) -> tuple[Tensor, ...]:
+        return self.logits
+
+
+def test_the_auxiliary_head_counts_as_much_as_it_says() -> None:
+    logits, target = random_case("multiclass")
+    loss = catalog.build("losses", "cross_entropy", "multiclass")
+    network = WithAuxiliaryHead(logits, -logits)
+    expected = float(loss(logits, target)) + 0.4 * float(loss(-logits, target))
+    assert float(objective.of(network, loss, torch.zeros(1), target)) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("name", ["cross_entropy", "focal"])

@@ -10,6 +10,7 @@ import safetensors.torch
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torchvision.models.segmentation import deeplabv3_resnet50
 
 from segmodels import catalog, network
 from segmodels.errors import InputError, ParamsError
@@ -135,6 +136,26 @@ def test_in_bf16_the_weights_of_every_convolution_have_their_gradient(name: str)
         found = next(layer.parameters()).grad
         assert found is not None
         assert (found - gradient).abs().max() <= 0.03 * gradient.abs().max(), layer
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", EVERY)
+def test_in_bf16_it_learns_the_same_each_time(name: str) -> None:
+    """To the last bit: what a kernel leaves uninitialised differs from one time to the next."""
+
+    def learnt() -> list[Tensor]:
+        segmenter = build(name).train()
+        optimizer = torch.optim.AdamW(segmenter.parameters(), lr=0.01)
+        for _ in range(2):
+            torch.manual_seed(1)  # of dropout
+            with torch.autocast("cpu", torch.bfloat16):
+                outputs = parts(segmenter(pictures(1, 3, 64, 96)))
+            torch.stack([output.float().square().mean() for output in outputs]).sum().backward()
+            optimizer.step()
+            optimizer.zero_grad()
+        return [one.detach() for one in segmenter.parameters()]
+
+    assert all(torch.equal(one, other) for one, other in zip(learnt(), learnt(), strict=True))
 
 
 @pytest.mark.parametrize("name", EVERY)
@@ -278,6 +299,12 @@ def test_parameters_are_as_many_as_published() -> None:
     assert parameters("segnet", num_classes=11) == pytest.approx(29.45, abs=0.05)
     # the authors' voc-fcn8s: 134.5 M, of which the fixed upsampling has 0.1 M
     assert parameters("fcn", num_classes=21, encoder="vgg16", hidden=4096) == pytest.approx(134.4, abs=0.1)
+
+
+def test_deeplabv3_has_as_many_parameters_as_torchvision_s() -> None:
+    theirs = deeplabv3_resnet50(weights=None, weights_backbone=None, num_classes=21, aux_loss=False)
+    expected = sum(one.numel() for one in theirs.parameters()) / 1e6
+    assert parameters("deeplabv3", num_classes=21, encoder="resnet50") == pytest.approx(expected, abs=0.005)
 
 
 def test_depth_cuts_the_encoder_off() -> None:

@@ -153,6 +153,25 @@ def test_mlflow_away_for_the_last_epochs_gets_them_at_the_end(tmp_path: Path, mo
     assert [step for step, _ in history(runs()[0], "val_miou")] == [1, 2, 3]
 
 
+def test_mlflow_away_at_the_end_leaves_no_run_that_seems_to_go_on(
+    tmp_path: Path, reports: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, there = candidate(tmp_path), tracking.uri()
+    with one.recorded():
+        one.start("i" * 64)
+        one.epoch(epoch(1))
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+        one.epoch(epoch(2))
+        one.epoch(epoch(3))
+        one.trained("b" * 64)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", there)
+    assert runs()[0].info.status == "RUNNING"
+    record(reports)
+    [run] = runs()
+    assert (run.info.status, run.data.tags[tracking.BUNDLE]) == ("FINISHED", "b" * 64)
+    assert [step for step, _ in history(run, "val_miou")] == [1, 2, 3]
+
+
 def test_mlflow_away_at_the_start_gets_all_when_it_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one, there = candidate(tmp_path), tracking.uri()
     with one.recorded():

@@ -27,7 +27,7 @@ from segmodels.learner import Learner
 from segmodels.network import Segmenter
 from segmodels.objective import Term
 from segmodels.optimization import Optimization
-from segmodels.plan import Plan, Settings
+from segmodels.plan import Plan, Settings, in_parts
 from segmodels.store import Store
 from segmodels.train import Places, train
 from tests.conftest import PARAMS
@@ -358,6 +358,47 @@ def test_micro_batches_make_as_many_steps(prepared: Path, augmented: Path, tmp_p
     assert len(weights) == 4
     moved = [not torch.equal(a, b) for a, b in itertools.pairwise(weights)]
     assert moved == [True, False, True]  # after every second micro-batch
+
+
+def test_a_batch_in_parts_has_the_gradient_of_the_whole(prepared: Path, tmp_path: Path) -> None:
+    """Of a network without batch normalisation, whose statistics are of the part, on images that have equally much void."""
+    recipe = tmp_path / "none"
+    augment.augment(prepared, recipe, recipe="none", options={}, size_px=SIZE, seed=0)
+    chosen: dict[str, Any] = {"architecture": "fcn", "encoder": "convnext_atto", "options": {"dropout": 0.0}, "epochs": 1}
+    gradients = []
+    for number in (4, 1):
+        watch = Gradients()
+        trained(prepared, recipe, tmp_path / str(number), micro_batch_size=number, callbacks=[watch], **chosen)
+        gradients.append(watch.first)
+    largest = max(float(one.abs().max()) for one in gradients[0])
+    for whole, summed in zip(*gradients, strict=True):
+        torch.testing.assert_close(summed, whole, rtol=1e-3, atol=1e-4 * largest)
+
+
+class Gradients(Callback):
+    """Keeps those of the first step."""
+
+    def __init__(self) -> None:
+        self.first: list[torch.Tensor] = []
+
+    def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: torch.optim.Optimizer) -> None:
+        if not self.first:
+            self.first = [one.grad.clone() for one in pl_module.parameters() if one.grad is not None]
+
+
+@pytest.mark.parametrize(
+    ("steps", "checkpoint_steps", "parts"),
+    [
+        (45, 500, 1),
+        (99, 2, 99),  # not 50, which would leave out 49 steps
+        (9, 2, 9),
+        (1000, 300, 4),
+        (1009, 500, 3),  # a prime: one step is left out whatever the parts
+    ],
+)
+def test_an_epoch_loses_as_few_steps_to_its_parts_as_can_be(steps: int, checkpoint_steps: int, parts: int) -> None:
+    assert in_parts(steps, checkpoint_steps) == parts
+    assert steps // parts <= checkpoint_steps
 
 
 def test_the_averaged_weights_are_scored_and_kept(prepared: Path, augmented: Path, tmp_path: Path) -> None:
