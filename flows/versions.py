@@ -42,11 +42,10 @@ def diff(before: str, after: str | None, out: Path) -> Difference:
     """Compare two versions, print the difference, and write `diff.json` and `diff.png` into `out`."""
     old, new = at(before), at(after)
     found = versions.compare(old.manifest, new.manifest, (old.class_names, new.class_names))
-    with atomic.folder(out) as partial:
-        atomic.write_json(partial / "diff.json", {"before": before, "after": after, **found.to_dict()})
-        moved = [(one.name, one.before, one.after) for one in found.classes]
-        names, shares_before, shares_after = zip(*moved, strict=True)
-        pictures.moves(partial / "diff.png", names, shares_before, shares_after)
+    atomic.write_json(out / "diff.json", {"before": before, "after": after, **found.to_dict()})
+    moved = [(one.name, one.before, one.after) for one in found.classes]
+    names, shares_before, shares_after = zip(*moved, strict=True)
+    pictures.moves(out / "diff.png", names, shares_before, shares_after)
     _print(found, before, after or "now")
     console.say(f"in {out}: diff.json, diff.png")
     return found

@@ -209,7 +209,7 @@ def ingest(
     path: ParamsPath = PARAMS,
 ) -> None:
     """Check a dataset and copy it to where params.yaml has it; one with a fault is refused whole, unless quarantined."""
-    from segmodels import archives, problems, quiet
+    from segmodels import archives, locks, problems, quiet
     from segmodels.dataset import open_dataset
     from segmodels.errors import DatasetError
     from segmodels.ingest import ingest as bring_in
@@ -221,7 +221,11 @@ def ingest(
     quiet.wait(source, notice=console.say)
     root = source
     try:
-        with archives.opened(source, work=WORK) as root, Ledger(LEDGER) as ledger:
+        with (
+            locks.held(LOCKS / "raw", on_wait=lambda: console.say("another import runs in this folder; waiting for it")),
+            archives.opened(source, work=WORK) as root,
+            Ledger(LEDGER) as ledger,
+        ):
             dataset = open_dataset(
                 root,
                 format=agreed_format(settings, format),

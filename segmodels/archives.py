@@ -24,8 +24,10 @@ MAX_RATIO = 100
 FREE_BYTES = 64 * 2**20
 """So much may come out whatever the ratio: a few masks of one class are tiny."""
 MAX_FILES = 5_000_000
-MAX_DEPTH = 32
+MAX_DEPTH, MAX_PATH_BYTES = 32, 2048
 BLOCK = 2**20
+MAX_NAME_BYTES = 64 * 2**10
+_NAMING = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE)
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,8 @@ def opened(source: Path, *, work: Path) -> Iterator[Path]:
                 _unpack(members, Path(folder), of=source)
         except DatasetError:
             raise
+        except FileExistsError as error:
+            raise DatasetError(f"{source}: has a file where another member needs a folder; pack the dataset again") from error
         except OSError as error:
             if error.errno is not None:
                 raise  # the disk, not the archive
@@ -81,8 +85,9 @@ def _members(source: Path) -> Iterator[Iterator[Member]]:
         with zipfile.ZipFile(source) as archive:
             yield _of_zip(archive, source)
     elif tarfile.is_tarfile(source):
-        with tarfile.open(source) as archive:
+        with tarfile.open(source, tarinfo=_BoundedInfo) as archive:
             yield _of_tar(archive, source)
+            _refuse_cut(archive, source)
     else:
         raise DatasetError(f"{source}: is neither a folder nor a ZIP or TAR file; name the dataset's folder or its archive")
 
@@ -123,6 +128,23 @@ def _of_tar(archive: tarfile.TarFile, source: Path) -> Iterator[Member]:
         yield Member(one.name, one.size, read)
 
 
+class _BoundedInfo(tarfile.TarInfo):
+    """Names may be long, but not as long as a file: they are read into memory."""
+
+    def _proc_member(self, tarfile_: tarfile.TarFile) -> tarfile.TarInfo:
+        if self.type in _NAMING and self.size > MAX_NAME_BYTES:
+            raise tarfile.ReadError(f"a name of {self.size} bytes")
+        return super()._proc_member(tarfile_)  # type: ignore[misc, no-any-return]
+
+
+def _refuse_cut(archive: tarfile.TarFile, source: Path) -> None:
+    """A TAR file ends with zeros: the library takes one that was cut between two of its files for whole."""
+    assert archive.fileobj is not None
+    archive.fileobj.seek(archive.offset)
+    if archive.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+        raise DatasetError(f"{source}: has no end: it was cut, or is still being written; copy it again")
+
+
 def _unpack(members: Iterator[Member], folder: Path, *, of: Path) -> None:
     allowed = max(FREE_BYTES, MAX_RATIO * of.stat().st_size)
     free = shutil.disk_usage(folder).free
@@ -153,6 +175,6 @@ def _inside(name: str, of: Path) -> PurePosixPath:
     path = PurePosixPath(name.replace("\\", "/"))
     if path.is_absolute() or ".." in path.parts or not path.parts or ":" in path.parts[0] or "\0" in name:
         raise DatasetError(f"{of}: {name!r} would lie outside of the dataset; pack it anew")
-    if len(path.parts) > MAX_DEPTH or any(len(part.encode()) > 255 for part in path.parts):
+    if len(path.parts) > MAX_DEPTH or len(name.encode()) > MAX_PATH_BYTES or any(len(part.encode()) > 255 for part in path.parts):
         raise DatasetError(f"{of}: {name[:80]!r}... lies too deep, or has too long a name; pack it anew")
     return path

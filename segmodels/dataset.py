@@ -124,15 +124,20 @@ def _as_listed(sample: Sample, table: Table) -> Sample:
 
 
 def _named(samples: Iterable[Sample]) -> tuple[list[Sample], list[str]]:
-    """The samples but for those with a file whose name is no text, as those of archives from old systems are."""
-    found, misnamed = [], []
+    """The samples but for those with a file whose name is no text, as those of archives from old systems are, or that has no end."""
+    found, problems = [], list[str]()
     for sample in samples:
-        nameless = [path for path in sample.files if not _is_text(path)]
-        if nameless:
-            misnamed += [legible(f"{path}: its name is not in UTF-8; rename it") for path in nameless]
-        else:
+        wrong = [
+            legible(f"{path}: its name is not in UTF-8; rename it")
+            if not _is_text(path)
+            else f"{path}: is no file that can be read to its end, but a device, a pipe or a link to one; put the file itself there"
+            for path in sample.files
+            if not _is_text(path) or (path.exists() and not path.is_file())
+        ]
+        problems += wrong
+        if not wrong:
             found.append(sample)
-    return found, misnamed
+    return found, problems
 
 
 def _is_text(path: Path) -> bool:

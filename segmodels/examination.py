@@ -105,6 +105,9 @@ def look_at(chunk: Chunk) -> list[Facts | str]:
             found.append(Facts.of(image, labelling, chunk.classes, sample.instances(labelling.shape[-2:])))
         except DatasetError as error:
             found.append(str(error))
+        except Exception as error:  # decoders of strangers' files raise what they like
+            told = f"{type(error).__name__}: {error}"
+            found.append(f"{sample.image_path}: it, or its annotation, cannot be read ({told}); it is damaged: export it again")
     return found
 
 

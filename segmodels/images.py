@@ -40,7 +40,7 @@ def read_image(path: Path, kind: ImageKind = RGB) -> ImageArray:
     Raises:
         DatasetError: missing, truncated, not an image, half-transparent, too large, deeper than the kind or of other channels.
     """
-    if kind.channels not in (1, 3) or (path.suffix.lower() in TIFF and _tiff_shape(path)[2] not in (1, 2, 3, 4)):
+    if kind.channels not in (1, 3) or (path.suffix.lower() in TIFF and _needs_tifffile(path)):
         image = _read_channels(path, kind)
     else:
         image = _read_picture(path, kind)
@@ -102,6 +102,11 @@ def _read_channels(path: Path, kind: ImageKind) -> ImageArray:
     if image.dtype not in (np.uint8, np.uint16):
         raise DatasetError(f"{path}: image is of {image.dtype}; re-export it with 8 or 16 bits a channel, as whole numbers")
     return image
+
+
+def _needs_tifffile(path: Path) -> bool:
+    """Whether a TIFF file has more channels than Pillow reads, or keeps them in pages, of which Pillow would read the first alone."""
+    return _tiff_shape(path)[2] > 4 or _tiff(path, lambda file: len(file.series[0].pages)) > 1
 
 
 def _tiff_shape(path: Path) -> tuple[int, int, int]:
@@ -308,7 +313,10 @@ def _decode(path: Path) -> Image.Image:
 
 
 def _index_values(values_HW: np.ndarray, classes: Sequence[SegmentationClass], path: Path) -> UInt8Array:
-    lookup = np.full(int(max(values_HW.max(initial=0), 255)) + 1, -1, np.int16)
+    low, high = int(values_HW.min(initial=0)), int(values_HW.max(initial=0))
+    if low < 0 or high > 65535:
+        raise DatasetError(f"{path}: mask holds values from {low} to {high}; expected ids of classes, from 0 to 65535")
+    lookup = np.full(max(high, 255) + 1, -1, np.int16)
     lookup[IGNORE_INDEX] = IGNORE_INDEX
     for one in classes:
         if one.value < len(lookup):

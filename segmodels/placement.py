@@ -84,6 +84,21 @@ def place(
     return Placement(assigned, leaking, None if splits.are_given(samples, method) else draw)
 
 
+def tell_shares(
+    placement: Placement, samples: Sequence[Sample], wanted: Mapping[Split, float], notice: Callable[[str], None]
+) -> None:
+    """Say where the splits that were drawn have become much larger or smaller than was asked for, as what stands together makes them."""
+    if placement.drawn_with is None:
+        return
+    found = {split: sum(one == split for one in placement.splits.values()) / len(samples) for split in wanted}
+    if any(not share / 2 <= found[split] <= 2 * share for split, share in wanted.items() if share > 0):
+        told = ", ".join(f"{split} has {found[split]:.0%} of the images, not {share:.0%}" for split, share in wanted.items())
+        notice(
+            f"{told}: images that stand together (a group, or those that look the same) go to the test set whole, if one of them would; "
+            f"label other scenes, name groups with splits.group, or set splits.near_duplicates: ignore"
+        )
+
+
 def refuse_nothing_to_learn(placement: Placement, seen: Seen, classes: Sequence[SegmentationClass], task: Task) -> None:
     """A class that no mask shows yet may come with later labels; but if nothing can be told from anything, the masks are wrong.
 

@@ -94,6 +94,8 @@ def _write(
             **shares,
         )
         placement.refuse_nothing_to_learn(placed, seen, dataset.classes, dataset.task)
+        val, test = shares["val"], shares["test"]
+        placement.tell_shares(placed, dataset.samples, {"train": 1 - val - test, "val": val, "test": test}, notice)
         placement.tell_lacking(placed, seen, dataset.classes, notice)
         placement.refuse_or_tell_leaks(placed.leaks, on_leak, notice)
         with atomic.folder(destination) as partial:

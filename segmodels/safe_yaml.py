@@ -24,6 +24,8 @@ def load(text: str) -> Any:
         return loader.construct_document(node)
     except RecursionError as error:
         raise yaml.YAMLError("is nested too deep") from error
+    except ValueError as error:  # of a date that there is not, or a number of thousands of digits
+        raise yaml.YAMLError(f"holds what is no value ({error})") from error
     finally:
         loader.dispose()
 
@@ -49,7 +51,9 @@ class _Loader(yaml.SafeLoader):
         node = super().compose_mapping_node(anchor)  # as it is written: what `<<` brings in may stand twice, and gives way
         seen: set[tuple[str, str]] = set()
         for key, _ in node.value:
-            if (key.tag, str(key.value)) in seen:
+            if not isinstance(key, yaml.ScalarNode):
+                raise yaml.YAMLError(f"a key at line {key.start_mark.line + 1} is a list or a mapping; expected a word")
+            if (key.tag, key.value) in seen:
                 raise yaml.YAMLError(f"key {key.value!r} stands twice at line {key.start_mark.line + 1}")
-            seen.add((key.tag, str(key.value)))
+            seen.add((key.tag, key.value))
         return node

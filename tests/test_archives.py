@@ -166,3 +166,32 @@ def test_a_flipped_byte_is_found_or_does_no_harm(kind: str, tmp_path: Path) -> N
         path.write_bytes(whole[:position] + bytes([whole[position] ^ 0x55]) + whole[position + 1 :])
         with contextlib.suppress(DatasetError):
             unpacked(path)
+
+
+def test_a_tar_that_was_cut_is_refused_wherever(tmp_path: Path) -> None:
+    whole = tarred(tmp_path / "d.tar", {f"images/{n:02d}.png": bytes([n]) * 700 for n in range(20)}).read_bytes()
+    end = len(whole.rstrip(b"\0"))
+    for length in range(512, end, 97):
+        (tmp_path / "d.tar").write_bytes(whole[:length])
+        with pytest.raises(DatasetError, match="no sound ZIP or TAR file|has no end: it was cut"):
+            unpacked(tmp_path / "d.tar")
+
+
+def test_a_name_as_long_as_a_file_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    header = tarfile.TarInfo("long")
+    header.type, header.size = tarfile.GNUTYPE_LONGNAME, 10**8
+    (tmp_path / "d.tar").write_bytes(header.tobuf() + bytes(1024))
+    with pytest.raises(DatasetError, match="neither a folder nor a ZIP or TAR|a name of 100000000 bytes"):
+        unpacked(tmp_path / "d.tar")
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        (["images", "images/one.png"], "has a file where another member needs a folder"),
+        (["/".join(["d" * 200] * 12)], "lies too deep, or has too long a name"),
+    ],
+)
+def test_names_that_no_disk_can_have_are_refused(names: list[str], told: str, tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=told):
+        unpacked(zipped(tmp_path / "d.zip", dict.fromkeys(names, b"x")))

@@ -1,5 +1,8 @@
 """Bringing in again what was brought in before: only what has changed is looked at and copied."""
 
+import os
+import shutil
+import struct
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +13,7 @@ from PIL import Image
 
 from segmodels.dataset import open_dataset
 from segmodels.errors import DatasetError
+from segmodels.examination import Chunk, look_at
 from segmodels.ingest import ingest
 from segmodels.ledger import Ledger
 from tests.conftest import MakeDataset, decoded
@@ -96,3 +100,24 @@ def test_wrong_rows_of_the_table_cost_their_own_samples_alone(source: Path, tmp_
         ingest(open_dataset(source, tolerant=True), tmp_path / "copy", ledger=ledger, quarantine=True)
     [sample] = open_dataset(tmp_path / "copy").samples
     assert (sample.id, sample.split) == ("three", "val")
+
+
+def test_what_has_no_end_is_not_read(source: Path, tmp_path: Path) -> None:
+    os.mkfifo(source / "images" / "pipe.png")
+    (source / "images" / "zero.png").symlink_to("/dev/zero")
+    for name in ("pipe", "zero"):
+        shutil.copyfile(next((source / "masks").iterdir()), source / "masks" / f"{name}.png")
+    with pytest.raises(DatasetError) as caught:
+        open_dataset(source)
+    assert len(caught.value.problems) == 2
+    assert all("is no file that can be read to its end" in one for one in caught.value.problems)
+
+
+def test_whatever_a_decoder_raises_costs_its_own_pair(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def load(*_: Any) -> None:
+        raise struct.error("unpack requires a buffer of 2 bytes")
+
+    monkeypatch.setattr("segmodels.examination.load", load)
+    dataset = open_dataset(source)
+    [said] = look_at(Chunk(dataset.samples[:1], dataset.classes, dataset.kind))
+    assert "cannot be read (error: unpack requires a buffer of 2 bytes); it is damaged: export it again" in str(said)

@@ -69,6 +69,21 @@ def test_many_channels_are_read_from_tiff(write: Any, tmp_path: Path) -> None:
             read_image(path, kind)
 
 
+def test_pages_of_a_tiff_are_channels_and_none_is_dropped(tmp_path: Path) -> None:
+    pages = np.random.default_rng(5).integers(0, 256, (3, 6, 9), np.uint8)
+    tifffile.imwrite(tmp_path / "x.tif", pages, photometric="minisblack")
+    assert (read_image(tmp_path / "x.tif") == np.moveaxis(pages, 0, -1)).all()
+    with pytest.raises(DatasetError, match="image has 3 channels, the dataset 1"):
+        read_image(tmp_path / "x.tif", GRAY)
+
+
+@pytest.mark.parametrize("value", [-1, 2_000_000_000])
+def test_a_mask_of_values_that_no_class_can_have_is_refused_before_it_takes_memory(value: int, tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "m.tif", np.array([[0, value]], np.int32))
+    with pytest.raises(DatasetError, match="expected ids of classes, from 0 to 65535"):
+        images.read_mask(tmp_path / "m.tif", [SegmentationClass("a", 0, (0, 0, 0)), SegmentationClass("b", 1, (9, 9, 9))])
+
+
 def test_what_is_no_image_of_the_kind_is_refused(tmp_path: Path) -> None:
     Image.new("RGB", (9, 6)).save(tmp_path / "x.png")
     with pytest.raises(DatasetError, match="images of 5 channels are read from TIFF files alone"):

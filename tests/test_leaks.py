@@ -191,6 +191,28 @@ def test_copies_on_two_sides_of_given_lists_are_told_or_refused(tmp_path: Path) 
     assert not (tmp_path / "refused").exists()
 
 
+def test_splits_that_look_alikes_make_unlike_what_was_asked_for_are_said(tmp_path: Path) -> None:
+    """Thirty drawings, each five times a little brighter."""
+    (tmp_path / "data" / "images").mkdir(parents=True)
+    (tmp_path / "data" / "masks").mkdir()
+    for seed in range(30):
+        made = shapes.draw(size_px=(96, 128), seed=seed)
+        for number in range(5):
+            name = f"{seed:02d}_{number}.png"
+            Image.fromarray(saved_again(made.image, brighter=1 + number / 50)).save(tmp_path / "data" / "images" / name)
+            images.write_mask(tmp_path / "data" / "masks" / name, made.mask, shapes.CLASSES)
+    classes = {"classes": [{"id": one.value, "name": one.name} for one in shapes.CLASSES]}
+    write_json(tmp_path / "data" / "classes.json", classes)
+    told: list[str] = []
+    prepared_at(open_dataset(tmp_path / "data"), tmp_path / "store", near_duplicates="together", notice=told.append)
+    [said] = [one for one in told if "stand together" in one]
+    found = Store(tmp_path / "store").manifest["split"].value_counts(normalize=True)
+    assert f"test has {found['test']:.0%} of the images, not 25%" in said and found["test"] > 0.5
+    told.clear()
+    prepared_at(open_dataset(tmp_path / "data"), tmp_path / "apart", near_duplicates="ignore", notice=told.append)
+    assert not [one for one in told if "stand together" in one]
+
+
 def test_a_class_that_a_split_lacks_is_said_with_a_seed_that_helps(make_dataset: MakeDataset, tmp_path: Path) -> None:
     """Forty images, four of which show the third class."""
     masks = {f"i{n:02d}": np.array([[0, 1, 2 if n % 10 == 0 else 0]]) for n in range(40)}

@@ -27,6 +27,9 @@ def test_a_few_lines_that_stand_for_billions_are_refused() -> None:
         ("a: &a [*a]", "more than 200,000 values"),
         ("[" * 3000 + "]" * 3000, "nested too deep"),
         ("a: [1", "expected"),
+        ("? [1, 2]\n: 3", "a key at line 1 is a list or a mapping; expected a word"),
+        ("a: 2024-02-30", "holds what is no value"),
+        (f"a: {'9' * 5000}", "holds what is no value"),
     ],
 )
 def test_anything_else_is_refused(text: str, told: str) -> None:

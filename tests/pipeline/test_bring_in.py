@@ -15,7 +15,7 @@ import psutil
 import pytest
 from PIL import Image
 
-from segmodels import shapes, shards
+from segmodels import locks, shapes, shards
 from segmodels.dataset import open_dataset
 from segmodels.errors import DatasetError
 from segmodels.store import Store
@@ -184,6 +184,20 @@ def test_a_dataset_that_is_still_being_written_is_waited_for(params_file: Path, 
     assert "data/raw: 500 pairs" in done.stdout
     copy = tmp_path / "data" / "raw"
     assert all(path.read_bytes() == (root / path.relative_to(copy)).read_bytes() for path in copy.glob("*/*.png"))
+
+
+def test_one_import_waits_for_another(params_file: Path, tmp_path: Path) -> None:
+    folder(tmp_path / "dataset", SCENES)
+    command = [sys.executable, "-m", "segmodels", "ingest", str(tmp_path / "dataset")]
+    with locks.held(tmp_path / ".segmodels" / "locks" / "raw"):
+        environment = clean_environment(PYTHONUNBUFFERED="1", COLUMNS="200")
+        waiting = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True)
+        assert waiting.stdout is not None
+        assert next(line for line in waiting.stdout if "another import runs in this folder; waiting for it" in line)
+        time.sleep(0.5)
+        assert waiting.poll() is None and not (tmp_path / "data").exists()
+    said, _ = waiting.communicate(timeout=60)
+    assert waiting.returncode == 0 and "pairs" in said
 
 
 PACK = """

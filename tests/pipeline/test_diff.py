@@ -63,7 +63,9 @@ def test_two_commits_are_compared_and_drawn(drawn: Path, tmp_path: Path) -> None
     assert (told["before"], told["added"]) == ("HEAD~1", ["later_1000", "later_1001"])
     with Image.open(project / "reports" / "diff" / "diff.png") as picture:
         assert picture.width > 400
+    (project / "reports" / "diff" / "mine.txt").write_text("of somebody else")
     assert "the same images, labels and splits" in diff(project, "HEAD")
+    assert (project / "reports" / "diff" / "mine.txt").is_file()
     said = diff(project, "no-such-branch", code=2)
     assert "no-such-branch: is no commit, tag or branch" in said and "Traceback" not in said
     shutil.rmtree(project / ".dvc" / "cache")
