@@ -19,7 +19,7 @@ def groups_of(samples: Sequence[Sample], pattern: str | None) -> dict[str, str]:
     if pattern is None:
         return {sample.id: sample.group or sample.id for sample in samples}
     matches = {sample.id: re.search(pattern, sample.id) for sample in samples}
-    unmatched = [name for name, match in matches.items() if match is None]
+    unmatched = [name for name, match in matches.items() if match is None or match[1] is None]
     if unmatched:
         raise ParamsError(f"splits.group: {pattern!r} does not match {len(unmatched)} ids, e.g. {min(unmatched)!r}")
     return {name: match[1] for name, match in matches.items() if match is not None}

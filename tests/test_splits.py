@@ -128,6 +128,8 @@ def test_groups_by_pattern() -> None:
 def test_a_pattern_that_does_not_match_is_refused() -> None:
     with pytest.raises(ParamsError, match=r"splits.group: '\(x\)' does not match 1 ids, e.g. 's1_001'"):
         splits.groups_of([sample("s1_001")], "(x)")
+    with pytest.raises(ParamsError, match="does not match 1 ids"):  # its group does not, though the rest does
+        splits.groups_of([sample("s1_001")], "^(?:(x)_)?")
 
 
 def test_classes_that_a_split_lacks_are_named() -> None:
