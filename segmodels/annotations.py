@@ -21,6 +21,9 @@ from segmodels.samples import IGNORE_INDEX, Int32Array, SegmentationClass, UInt8
 
 BACKGROUND = "background"
 
+FARTHEST_PX = 1e9
+"""Corners farther from the image are a fault of the file, not of a person who drew."""
+
 Size = tuple[int, int]
 """Height and width in pixels."""
 
@@ -167,10 +170,15 @@ class Region:
             return drawn
         if self.runs is not None:
             runs: Any = dict(self.runs)
+            if tuple(runs["size"]) != size_HW:  # before memory is taken for as many pixels as it says
+                raise ValueError(f"its size is {str(runs['size'])[:80]}, the image's {list(size_HW)}, height before width")
             packed = run_lengths.frPyObjects(runs, height, width) if isinstance(runs["counts"], list) else runs
             return _decoded(packed)
         covered, holes = np.zeros(size_HW, bool), np.zeros(size_HW, bool)
         rings = [ring * scale for ring in self.rings]
+        for ring in rings:
+            if not (np.abs(ring) <= FARTHEST_PX).all():
+                raise ValueError("a corner is no number, or a billion pixels away")
         for ring in rings:
             if any(_is_hole(ring, other) for other in rings if other is not ring):
                 holes |= _filled(ring, size_HW)
@@ -225,14 +233,11 @@ class Regions:
 
     def _drawn(self, region: Region, size_HW: Size) -> NDArray[np.bool_]:
         try:
-            drawn = region.drawn(size_HW, (size_HW[1], size_HW[0]) if self.shares else (1, 1))
+            return region.drawn(size_HW, (size_HW[1], size_HW[0]) if self.shares else (1, 1))
         except (ValueError, TypeError, KeyError, IndexError, OverflowError) as error:
             raise DatasetError(
                 f"{self._here}: a {region.name!r} is no polygon or run length ({error}); export it again"
             ) from error
-        if drawn.shape != size_HW:
-            raise DatasetError(f"{self._here}: a {region.name!r} is drawn on {_size(drawn.shape)}, the image is {_size(size_HW)}")
-        return drawn
 
     def _refuse_other_size(self, size_HW: Size) -> None:
         if self.size_HW is not None and self.size_HW != size_HW:
@@ -304,12 +309,25 @@ def _key(*parts: object) -> str:
 def _filled(ring: NDArray[np.float64], size_HW: Size) -> NDArray[np.bool_]:
     if len(ring) < 3:
         raise ValueError(f"{len(ring)} corners, expected three or more")
-    if not np.isfinite(ring).all():
-        raise ValueError("a corner is no number")
     height, width = size_HW
-    inside = np.clip(ring, 0, (width, height))
-    [runs] = run_lengths.frPyObjects([inside.reshape(-1).tolist()], height, width)  # type: ignore[arg-type]  # takes floats too
+    # pycocotools draws beyond the image too, but in time and memory that grow with the length of the lines
+    near = _cropped(ring, (-width, -height), (2 * width, 2 * height))
+    if len(near) < 3:
+        return np.zeros(size_HW, bool)
+    [runs] = run_lengths.frPyObjects([near.reshape(-1).tolist()], height, width)  # type: ignore[arg-type]  # takes floats too
     return _decoded(runs)
+
+
+def _cropped(ring: NDArray[np.float64], low: tuple[float, float], high: tuple[float, float]) -> NDArray[np.float64]:
+    """What of a ring lies in a box from `low` to `high`, x and y (Sutherland and Hodgman, doi:10.1145/360767.360802)."""
+    for axis, sign, bound in ((0, -1, low[0]), (1, -1, low[1]), (0, 1, high[0]), (1, 1, high[1])):
+        beyond = sign * (ring[:, axis] - bound)
+        inside, next_beyond = beyond <= 0, np.roll(beyond, -1)
+        crosses = inside != (next_beyond <= 0)
+        along = np.divide(beyond, beyond - next_beyond, out=np.zeros(len(ring)), where=crosses)
+        crossings = ring + (np.roll(ring, -1, axis=0) - ring) * along[:, None]
+        ring = np.stack([ring, crossings], axis=1)[np.stack([inside, crosses], axis=1)]
+    return ring
 
 
 def _decoded(runs: Any) -> NDArray[np.bool_]:

@@ -1,7 +1,12 @@
 """What single formats have of their own, on small files as their tools write them, and on real ones where the machine has them."""
 
+import base64
+import io
 import json
 import re
+import socket
+import struct
+import zlib
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,12 +16,31 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from pycocotools import mask as run_lengths
 
+from segmodels import catalog
+from segmodels.annotations import Region
 from segmodels.dataset import detect, open_dataset
 from segmodels.errors import DatasetError
+from segmodels.ingest import ingest
+from segmodels.ledger import Ledger
 from segmodels.samples import IGNORE_INDEX
 from tests.conftest import decoded, examined
-from tests.test_every_format import HEIGHT, SCENES, WIDTH, coco, cvat, folder, labelme, labels, picture, values, voc, yolo_seg
+from tests.test_every_format import (
+    HEIGHT,
+    SCENES,
+    WIDTH,
+    coco,
+    coco_panoptic,
+    cvat,
+    folder,
+    labelme,
+    labels,
+    picture,
+    values,
+    voc,
+    yolo_seg,
+)
 
 
 def wrong(root: Path, **keywords: Any) -> str:
@@ -280,3 +304,363 @@ def test_masks_of_one_scene_in_colours_that_no_class_has_are_named(tmp_path: Pat
     values(tmp_path / "SegmentationClass" / "one.png", np.full((HEIGHT, WIDTH, 3), 7, np.uint8))
     assert "one.png: mask holds the colours #070707" in wrong(tmp_path)
     assert labels([]).shape == (HEIGHT, WIDTH)
+
+
+def left(root: Path, **keywords: Any) -> tuple[list[str], list[str]]:
+    """The samples that can be used all the same, and what is wrong with the rest."""
+    dataset = open_dataset(root, tolerant=True, **keywords)
+    return [sample.id for sample in dataset.samples], dataset.problems
+
+
+def test_a_picture_that_is_listed_twice_is_named(tmp_path: Path) -> None:
+    cvat(tmp_path / "cvat", SCENES)
+    xml = (tmp_path / "cvat" / "annotations.xml").read_text()
+    (tmp_path / "cvat" / "more.xml").write_text(xml.replace("tree", "house"))
+    labelme(tmp_path / "labelme", SCENES)
+    (tmp_path / "labelme" / "one_old.json").write_text((tmp_path / "labelme" / "one.json").read_text().replace("tree", "house"))
+    coco_panoptic(tmp_path / "coco_panoptic", SCENES)
+    change(
+        tmp_path / "coco_panoptic" / "panoptic.json",
+        lambda content: content["annotations"].append({**content["annotations"][1], "image_id": 7}),
+    )
+    for name, again, first in (
+        ("cvat", "more.xml", "annotations.xml"),
+        ("labelme", "one_old.json", "one.json"),
+        ("coco_panoptic", "panoptic.json", "panoptic.json"),
+    ):
+        root = tmp_path / name
+        _, problems = left(root)
+        assert any(one.startswith(f"{root / again}: ") for one in problems)
+        assert all(one.endswith(f"one.png is listed twice, also in {root / first}") for one in problems if "one.png" in one)
+        masks = {sample.id: mask for sample, _, mask in decoded(open_dataset(root, tolerant=True))}
+        assert (masks["one"] == labels(SCENES["one"])).all()
+
+
+def moved(root: Path, called: str, *pictures: str) -> tuple[list[Path], list[str]]:
+    """The pictures that are found where COCO's JSON calls one so."""
+    coco(root, {"one": SCENES["one"]})
+    change(root / "annotations" / "instances_default.json", lambda content: content["images"][0].update(file_name=called))
+    (root / "images" / "one.png").unlink()
+    for inside in pictures:
+        picture(root / inside)
+    try:
+        return [sample.image_path.relative_to(root) for sample in open_dataset(root).samples], []
+    except DatasetError as error:
+        return [], error.problems
+
+
+@pytest.mark.parametrize(
+    ("called", "pictures", "found"),
+    [
+        ("train/1.png", ["train/1.png", "val/1.png"], "train/1.png"),
+        ("train/1.png", ["val/1.png"], None),
+        ("train/1.png", ["a/1.png", "b/1.png"], None),
+        ("train/1.png", ["images/1.png"], "images/1.png"),
+        ("old/1.png", ["val/1.png"], "val/1.png"),
+        ("1.png", ["val/1.png"], "val/1.png"),
+    ],
+)
+def test_a_picture_of_another_split_does_not_stand_in(
+    tmp_path: Path, called: str, pictures: list[str], found: str | None
+) -> None:
+    paths, problems = moved(tmp_path, called, *pictures)
+    if found is not None:
+        assert paths == [Path(found)]
+    else:
+        assert not paths
+        assert problems[0].endswith(f"image 7: there is no picture {called!r}, but {tmp_path / pictures[0]} has its name")
+
+
+def cvat_shape(root: Path, shape: str) -> None:
+    cvat(root, {"one": []})
+    path = root / "annotations.xml"
+    path.write_text(re.sub(r"(<image [^>]*?) ?/>", rf"\1>{shape}</image>", path.read_text()))
+
+
+def test_cvats_rotation_turns_clockwise(tmp_path: Path) -> None:
+    # 20 wide and 4 high around (20, 12); a quarter turn makes it 4 wide and 20 high
+    cvat_shape(tmp_path / "quarter", '<box label="tree" xtl="10" ytl="10" xbr="30" ybr="14" rotation="90.0" />')
+    [(_, _, mask)] = decoded(open_dataset(tmp_path / "quarter"))
+    expected = np.zeros((HEIGHT, WIDTH), np.uint8)
+    expected[2:22, 18:22] = 2
+    assert mask.tolist() == expected.tolist()
+    for kind, attributes in (
+        ("box", 'xtl="10" ytl="10" xbr="30" ybr="14"'),
+        ("ellipse", 'cx="20" cy="12" rx="10" ry="2"'),
+    ):
+        cvat_shape(tmp_path / kind, f'<{kind} label="tree" {attributes} rotation="30" />')
+        [(_, _, mask)] = decoded(open_dataset(tmp_path / kind))
+        # the right end goes down: 8 px along the turned middle line is (20 + 6.9, 12 + 4)
+        assert (mask[16, 26], mask[8, 26], mask[8, 13], mask[16, 13]) == (2, 0, 2, 0)
+
+
+def drawn(ring: list[tuple[float, float]]) -> np.ndarray:
+    return Region("a", [np.array(ring, np.float64)]).drawn((100, 100), (1, 1))
+
+
+def test_what_lies_beyond_the_image_is_cut_off_and_nothing_else(tmp_path: Path) -> None:
+    triangle = [(0.0, 0.0), (200.0, 50.0), (0.0, 100.0)]
+    [runs] = run_lengths.frPyObjects([[one for corner in triangle for one in corner]], 100, 100)  # type: ignore[arg-type]
+    assert (drawn(triangle) == run_lengths.decode(runs)).all()
+    # at 50.5 of 200 px, 100 - 100 * 50.5 / 200 = 74.75 of 100 are left
+    assert drawn(triangle)[:, 50].sum() == 74
+    # half a million px wide: at the right border 50 * 99.5 / 500_000 = 0.01 px are cut off on either side
+    assert drawn([(0, 0), (500_000, 50), (0, 100)]).all()
+    # its upper side falls from (-1e9, -1e9) to (1e9, 1e9): what lies left of and below the diagonal
+    diagonal = drawn([(-1e9, -1e9), (1e9, 1e9), (-1e9, 1e9)])
+    assert (diagonal[np.tril_indices(100, -1)]).all() and not diagonal[np.triu_indices(100, 1)].any()
+    assert not drawn([(1e6, 1e6), (2e6, 1e6), (2e6, 2e6)]).any()
+    assert drawn([(-1e8, -1e8), (1e8, -1e8), (1e8, 1e8), (-1e8, 1e8)]).all()
+    for far in (1e300, np.inf, np.nan):
+        with pytest.raises(ValueError, match="a corner is no number, or a billion pixels away"):
+            drawn([(0, 0), (far, 50), (0, 100)])
+
+
+def png_without_pixels(width: int, height: int) -> str:
+    """In base64, of a size that it claims."""
+    chunks = [(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)), (b"IDAT", zlib.compress(b"")), (b"IEND", b"")]
+    packed = [struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data)) for name, data in chunks]
+    return base64.b64encode(b"\x89PNG\r\n\x1a\n" + b"".join(packed)).decode()
+
+
+def test_masks_that_claim_any_size_take_no_memory(tmp_path: Path) -> None:
+    many = 100_000
+    bomb = f'<mask label="tree" top="0" left="0" width="{many}" height="{many}" rle="{many * many}" />'
+    cvat_shape(tmp_path / "cvat", bomb)
+    assert "a box of 100000 x 100000 at column 0, row 0 reaches beyond" in wrong(tmp_path / "cvat")
+    path = tmp_path / "cvat" / "annotations.xml"
+    path.write_text(path.read_text().replace(f'width="{WIDTH}" height="{HEIGHT}"', f'width="{many}" height="{many}"'))
+    assert "is said to have 100000 x 100000 pixels, more than 50,000,000" in wrong(tmp_path / "cvat")
+
+    coco(tmp_path / "coco", SCENES)
+    runs = run_lengths.encode(np.asfortranarray(np.ones((2, 2), np.uint8)))
+    packed = {"counts": bytes(runs["counts"]).decode(), "size": [many, many]}  # type: ignore[arg-type]  # bytes in packed ones
+    change(
+        tmp_path / "coco" / "annotations" / "instances_default.json",
+        lambda content: content["annotations"][0].update(segmentation=packed),
+    )
+    assert "its size is [100000, 100000], the image's [24, 40], height before width" in wrong(tmp_path / "coco")
+
+    labelme(tmp_path / "labelme", SCENES)
+    for side, said in ((20_000, "could be decompression bomb"), (10_000, "10000 x 10000 pixels, more than 50,000,000")):
+        shape = {"label": "tree", "shape_type": "mask", "points": [[0, 0], [1, 1]], "mask": png_without_pixels(side, side)}
+        content = {"shapes": [shape], "imagePath": "one.png"}
+        (tmp_path / "labelme" / "one.json").write_text(json.dumps(content))
+        ids, [problem] = left(tmp_path / "labelme")
+        assert ids == ["three", "two"]
+        assert f"{tmp_path / 'labelme' / 'one.json'}: the mask of 'tree' is no PNG in base64" in problem
+        assert said in problem
+
+
+@pytest.mark.parametrize(
+    ("points", "said"),
+    [
+        ("[]", "a mask 'tree' has 0 points; expected 2"),
+        ("[[0, 1e999], [1, 1]]", "shapes.0.points.0.1: Input should be less than or equal to 1000000000"),
+    ],
+)
+def test_a_labelme_mask_that_lies_nowhere_is_named(tmp_path: Path, points: str, said: str) -> None:
+    labelme(tmp_path, SCENES)
+    file = io.BytesIO()
+    Image.new("L", (2, 2)).save(file, format="PNG")
+    mask = base64.b64encode(file.getvalue()).decode()
+    path = tmp_path / "one.json"
+    path.write_text(
+        f'{{"imagePath": "one.png", "shapes": [{{"label": "tree", "shape_type": "mask", "mask": "{mask}", "points": {points}}}]}}'
+    )
+    ids, [problem] = left(tmp_path)
+    assert ids == ["three", "two"]
+    assert said in problem
+
+
+@pytest.mark.parametrize(
+    ("write", "file", "spoil", "said"),
+    [
+        (
+            coco,
+            "annotations/instances_default.json",
+            ("annotations", "category_id", []),
+            "annotations[0]: there is no category []",
+        ),
+        (coco, "annotations/instances_default.json", ("annotations", "image_id", []), "annotations[0]: image_id is []"),
+        (coco, "annotations/instances_default.json", ("images", "id", {}), "images[0] is {'id': {}"),
+        (coco_panoptic, "panoptic.json", ("annotations", "image_id", []), "annotations[0]: there is no image []"),
+        (coco_panoptic, "panoptic.json", ("images", "id", {}), "images[0] is {'id': {}"),
+    ],
+)
+def test_ids_that_are_none_are_named(
+    tmp_path: Path, write: Callable[..., None], file: str, spoil: tuple[str, str, Any], said: str
+) -> None:
+    write(tmp_path, SCENES)
+    part, key, value = spoil
+    change(tmp_path / file, lambda content: content[part][0].update({key: value}))
+    ids, problems = left(tmp_path)
+    assert {"two", "three"} <= set(ids)
+    assert any(said in problem for problem in problems)
+
+
+def test_a_category_of_a_segment_that_is_no_id_is_named(tmp_path: Path) -> None:
+    coco_panoptic(tmp_path, SCENES)
+    change(tmp_path / "panoptic.json", lambda content: content["annotations"][0]["segments_info"][0].update(category_id=[]))
+    ids, [problem] = left(tmp_path)
+    assert ids == ["two", "three"]
+    assert "panoptic.json: annotations[0]: is {" in problem
+
+
+@pytest.mark.parametrize(
+    ("write", "inside"),
+    [
+        (labelme, "x.json"),
+        (coco, "annotations/x.json"),
+        (cvat, "x.xml"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["folder", "link to nothing", "socket"])
+def test_what_is_no_file_is_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: Callable[..., None], inside: str, kind: str
+) -> None:
+    write(tmp_path, SCENES)
+    path = tmp_path / inside
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "link to nothing":
+        path.symlink_to("nothing")
+    else:
+        monkeypatch.chdir(path.parent)  # a socket's path may not be long
+        with socket.socket(socket.AF_UNIX) as one:
+            one.bind(path.name)
+    assert len(examined(open_dataset(tmp_path))) == len(SCENES)
+
+
+@pytest.mark.parametrize(
+    ("write", "inside", "rest"),
+    [
+        (yolo_seg, "labels/train/one.txt", ["three", "two"]),  # else the image would have nothing in it
+        (voc, "ImageSets/Segmentation/train.txt", ["one", "three", "two"]),
+    ],
+)
+@pytest.mark.parametrize(("content", "said"), [(None, "is no file"), (b"\xff", "is not text in UTF-8")])
+def test_a_text_that_cannot_be_read_is_named(
+    tmp_path: Path, write: Callable[..., None], inside: str, rest: list[str], content: bytes | None, said: str
+) -> None:
+    write(tmp_path, SCENES)
+    path = tmp_path / inside
+    path.unlink(missing_ok=True)
+    if content is None:
+        path.symlink_to("nothing")
+    else:
+        path.write_bytes(content)
+    ids, [problem] = left(tmp_path)
+    assert ids == rest
+    assert problem.startswith(f"{path}: {said}")
+
+
+def test_a_number_that_json_cannot_hold_is_no_traceback(tmp_path: Path) -> None:
+    labelme(tmp_path, SCENES)
+    (tmp_path / "notes.json").write_text("1" * 5000)
+    assert len(examined(open_dataset(tmp_path))) == len(SCENES)
+
+
+def test_labelmes_faults_are_listed_where_nothing_else_is_there(tmp_path: Path) -> None:
+    labelme(tmp_path, {"one": SCENES["one"]})
+    change(tmp_path / "one.json", lambda content: content["shapes"][0].update(shape_type="linestrip"))
+    assert "one.json: shapes.0.shape_type: Input should be 'polygon'" in wrong(tmp_path)
+
+
+def test_no_format_is_told_from_a_text_that_cannot_be_read(tmp_path: Path) -> None:
+    for name in ("train.txt", "x.json", "x.xml", "annotations.xml", "data.yaml", "labelmap.txt", "objectInfo150.txt"):
+        (tmp_path / name).write_bytes("Straße Häuser\n".encode("latin-1"))
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "labels" / "x.txt").write_bytes(b"\xff")
+    assert [name for name in catalog.names("formats") if catalog.load("formats", name).detect(tmp_path) is not None] == []
+
+
+def test_an_only_object_whose_mask_bears_the_images_name_is_read(tmp_path: Path) -> None:
+    for name, masks in (("a", ["a"]), ("b", ["x", "y"])):
+        values(tmp_path / name / "images" / f"{name}.png", np.zeros((2, 3, 3), np.uint8))
+        for mask in masks:
+            values(tmp_path / name / "masks" / f"{mask}.png", np.array([[255, 0, 0], [0, 0, 0]], np.uint8))
+    found = {sample.id: mask.tolist() for sample, _, mask in decoded(open_dataset(tmp_path))}
+    assert found == {"a": [[1, 0, 0], [0, 0, 0]], "b": [[1, 0, 0], [0, 0, 0]]}
+
+
+def test_a_mask_of_cityscapes_without_an_image_is_named(tmp_path: Path) -> None:
+    for name in ("ulm_1_2", "ulm_1_3"):
+        values(tmp_path / "leftImg8bit" / "train" / "ulm" / f"{name}_leftImg8bit.png", np.zeros((1, 3, 3), np.uint8))
+        values(tmp_path / "gtFine" / "train" / "ulm" / f"{name}_gtFine_labelIds.png", np.array([[7, 8, 11]], np.uint8))
+    image = tmp_path / "leftImg8bit" / "train" / "ulm" / "ulm_1_3_leftImg8bit.png"
+    image.unlink()
+    ids, [problem] = left(tmp_path)
+    assert ids == ["ulm_1_2"]
+    assert problem.endswith(f"ulm_1_3_gtFine_labelIds.png: has no image; expected {image}")
+
+
+@pytest.mark.parametrize("beside", [True, False])
+def test_yolos_list_of_classes_may_lie_among_its_labels(tmp_path: Path, beside: bool) -> None:
+    yolo_seg(tmp_path, SCENES)
+    if not beside:
+        (tmp_path / "data.yaml").unlink()
+    (tmp_path / "labels" / "classes.txt").write_text("house\ntree\n")
+    masks = {sample.id: mask for sample, _, mask in decoded(open_dataset(tmp_path))}
+    assert (masks["one"] == labels(SCENES["one"])).all()
+
+
+def test_names_that_several_files_have_are_listed_and_the_rest_is_read(tmp_path: Path) -> None:
+    folder(tmp_path, {**SCENES, "four": []})
+    images, masks = tmp_path / "images", tmp_path / "masks"
+    values(images / "one.bmp", np.zeros((HEIGHT, WIDTH, 3), np.uint8))
+    values(masks / "two.bmp", labels(SCENES["two"]))
+    (images / "three.png").unlink()
+    ids, problems = left(tmp_path)
+    assert ids == ["four"]
+    assert problems == [
+        f"{images / 'one.bmp'} and {images / 'one.png'}: same name; rename one",
+        f"{masks / 'two.bmp'} and {masks / 'two.png'}: same name; rename one",
+        f"{masks / 'three.png'}: has no image; expected {images / 'three'}.png or .jpg",
+    ]
+    with Ledger() as ledger:
+        ingested = ingest(open_dataset(tmp_path, tolerant=True), tmp_path.with_name("copy"), ledger=ledger, quarantine=True)
+    assert (ingested.num_images, len(ingested.left_out)) == (1, 3)
+    assert len(examined(open_dataset(tmp_path.with_name("copy")))) == 1
+
+
+def test_an_image_of_which_one_class_has_two_masks_is_left_out(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        picture(tmp_path / "images" / f"{name}.png")
+        for label in ("sky", "bird"):
+            values(tmp_path / "masks" / label / f"{name}.png", np.zeros((HEIGHT, WIDTH), np.uint8))
+    values(tmp_path / "masks" / "sky" / "one.bmp", np.full((HEIGHT, WIDTH), 255, np.uint8))
+    sky = tmp_path / "masks" / "sky"
+    assert left(tmp_path) == (["two"], [f"{sky / 'one.bmp'} and {sky / 'one.png'}: same name; rename one"])
+
+
+@pytest.mark.parametrize("kind", ["JPEGImages", "SegmentationClass", "SegmentationObject"])
+def test_a_name_that_two_files_of_voc_have_is_left_out(tmp_path: Path, kind: str) -> None:
+    voc(tmp_path, SCENES)
+    values(tmp_path / kind / "one.bmp", np.zeros((HEIGHT, WIDTH, 3), np.uint8))
+    here = tmp_path / kind
+    assert left(tmp_path) == (["three", "two"], [f"{here / 'one.bmp'} and {here / 'one.png'}: same name; rename one"])
+
+
+@pytest.mark.parametrize("kind", ["images", "annotations"])
+def test_a_name_that_two_files_of_ade20k_have_is_left_out(tmp_path: Path, kind: str) -> None:
+    for name in ("a", "b"):
+        values(tmp_path / "images" / "training" / f"{name}.png", np.zeros((1, 3, 3), np.uint8))
+        values(tmp_path / "annotations" / "training" / f"{name}.png", np.array([[0, 1, 2]], np.uint8))
+    (tmp_path / "objectInfo150.txt").write_text("Idx\tRatio\tTrain\tVal\tStuff\tName\n1\t0\t0\t0\t0\tx\n2\t0\t0\t0\t0\ty")
+    here = tmp_path / kind / "training"
+    values(here / "a.bmp", np.zeros((1, 3), np.uint8))
+    assert left(tmp_path) == (["b"], [f"{here / 'a.bmp'} and {here / 'a.png'}: same name; rename one"])
+
+
+def test_a_mask_that_was_cut_short_hides_no_palette(tmp_path: Path) -> None:
+    folder(tmp_path, SCENES)
+    (tmp_path / "classes.json").unlink()
+    for name, objects in SCENES.items():
+        image = Image.fromarray(labels(objects), mode="P")
+        image.putpalette(bytes([1, 2, 3, 4, 5, 6, 7, 8, 9]))
+        image.save(tmp_path / "masks" / f"{name}.png")
+    whole = (tmp_path / "masks" / "one.png").read_bytes()
+    (tmp_path / "masks" / "one.png").write_bytes(whole[:-20])
+    assert [one.color for one in open_dataset(tmp_path).classes] == [(1, 2, 3), (4, 5, 6), (7, 8, 9)]
+    assert "1 of 3 pairs are unusable" in wrong(tmp_path)

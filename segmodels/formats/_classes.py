@@ -84,14 +84,21 @@ def from_palettes(mask_paths: Sequence[Path]) -> list[SegmentationClass] | None:
 
     The classes are all values up to the largest one used, since a palette always holds 256 colours; 255 is void.
     """
-    colors = palette_of(mask_paths[0]) if mask_paths else None
-    if colors is None:
-        return None
-    largest = 0
+    first, colors, largest = Path(), list[tuple[int, int, int]](), 0
     for path in mask_paths:
-        if palette_of(path) is None:
-            raise DatasetError(f"{path}: has no palette, but {mask_paths[0]} has one; write classes.json")
+        try:
+            its_colors = palette_of(path)
+        except DatasetError:
+            continue  # is told where its pair is looked at
+        if its_colors is None and not colors:
+            return None
+        if its_colors is None:
+            raise DatasetError(f"{path}: has no palette, but {first} has one; write classes.json")
+        if not colors:
+            first, colors = path, its_colors
         values = np.flatnonzero(np.bincount(np.asarray(Image.open(path)).reshape(-1), minlength=256)[:IGNORE_INDEX])
         largest = max(largest, int(values.max(initial=0)))
+    if not colors:
+        return None
     colors += [default_color(value) for value in range(len(colors), largest + 1)]  # a palette may stop short of the values used
     return [SegmentationClass(f"class_{value}", value, colors[value]) for value in range(largest + 1)]

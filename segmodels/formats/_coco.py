@@ -1,12 +1,12 @@
 """What COCO's two formats share: JSON files of images, annotations and categories."""
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from pathlib import Path
 from typing import Any
 
 from segmodels.annotations import BACKGROUND, is_background
 from segmodels.errors import DatasetError
-from segmodels.formats._files import read_json
+from segmodels.formats._files import matching, read_json
 from segmodels.samples import Color, SegmentationClass, default_color
 
 DEPTH = 3
@@ -15,7 +15,7 @@ DEPTH = 3
 
 def files(root: Path, having: str) -> list[Path]:
     """The JSON files whose annotations have a key (`segmentation` or `segments_info`)."""
-    found = [path for depth in range(DEPTH + 1) for path in sorted(root.glob("*/" * depth + "*.json")) if _has(path, having)]
+    found = [path for depth in range(DEPTH + 1) for path in matching(root, "*/" * depth + "*.json") if _has(path, having)]
     # beside them COCO has the keypoints of the same images
     instances = [path for path in found if path.name.startswith("instances")]
     return instances or found
@@ -70,7 +70,11 @@ def _color(category: dict[str, Any], index: int) -> Color:
 def images(path: Path, problems: list[str]) -> Iterator[tuple[Any, dict[str, Any]]]:
     """Every image's id and entry; those without id, file_name, height or width are noted among the problems."""
     for place, one in enumerate(read_json(path)["images"]):
-        if not isinstance(one, dict) or any(key not in one for key in ("id", "file_name", "height", "width")):
+        if (
+            not isinstance(one, dict)
+            or any(key not in one for key in ("id", "file_name", "height", "width"))
+            or not isinstance(one["id"], Hashable)
+        ):
             problems.append(f"{path}: images[{place}] is {str(one)[:80]}; expected `id`, `file_name`, `height` and `width`")
             continue
         yield one["id"], one

@@ -12,22 +12,17 @@ from segmodels.images import SUFFIXES
 from segmodels.samples import Split
 
 
-def by_stem(folder: Path) -> dict[str, Path]:
-    """The pictures in a folder and below it, by their path in it without suffix."""
-    found: dict[str, Path] = {}
-    clashes = []
+def by_stem(folder: Path) -> tuple[dict[str, Path], dict[str, str]]:
+    """The pictures in a folder and below it, by their path in it without suffix; and what is wrong with names that several have."""
+    found: dict[str, list[Path]] = {}
     # by texts, not by paths: a large dataset is listed each time that it is brought in
     for inside in sorted(_inside(folder)):
         stem, suffix = os.path.splitext(inside)  # noqa: PTH122
         if suffix.lower() not in SUFFIXES:
             continue
-        path, name = folder / inside, stem.replace(os.sep, "/")
-        if name in found:
-            clashes.append(f"{path} and {found[name]}: same name; rename one")
-        found[name] = path
-    if clashes:
-        raise DatasetError(f"{folder}: {len(clashes)} names are taken twice", clashes)
-    return found
+        found.setdefault(stem.replace(os.sep, "/"), []).append(folder / inside)
+    clashes = {name: f"{' and '.join(map(str, paths))}: same name; rename one" for name, paths in found.items() if len(paths) > 1}
+    return {name: paths[0] for name, paths in found.items() if name not in clashes}, clashes
 
 
 def _inside(folder: Path) -> Iterator[str]:
@@ -35,6 +30,11 @@ def _inside(folder: Path) -> Iterator[str]:
     start = len(str(folder)) + 1
     for where, _, names in os.walk(folder):
         yield from (f"{where}{os.sep}{name}"[start:] for name in names if not name.startswith("."))
+
+
+def matching(folder: Path, pattern: str) -> list[Path]:
+    """The files that a pattern fits; no folder, no link to nothing, and no pipe, which could be read for ever."""
+    return sorted(path for path in folder.glob(pattern) if path.is_file())
 
 
 def is_picture(path: Path) -> bool:
@@ -52,6 +52,7 @@ class Pictures:
 
     def __init__(self, root: Path, *, without: frozenset[str] = frozenset()) -> None:
         """`without`: names of folders whose pictures are not meant, such as masks."""
+        self._root = root
         self._by_name: dict[str, list[Path]] = {}
         for path in sorted(root.rglob("*")):
             if is_picture(path) and not without.intersection(path.relative_to(root).parts[:-1]):
@@ -62,28 +63,40 @@ class Pictures:
         if leaves(called):
             return f"{called!r} leads out of the dataset's folder"
         parts = PurePosixPath(called.replace("\\", "/")).parts
-        ending = [path for path in self._by_name.get(parts[-1] if parts else "", []) if path.parts[-len(parts) :] == parts]
-        # datasets moved by hand still say where their pictures once lay
-        fitting = ending or self._by_name.get(parts[-1] if parts else "", [])
+        named = self._by_name.get(parts[-1] if parts else "", [])
+        fitting = [path for path in named if path.parts[-len(parts) :] == parts]
+        if not fitting and len(named) == 1 and not self._of_another_split(named[0], parts):
+            fitting = named  # datasets moved by hand still say where their pictures once lay
         if not fitting:
-            return f"there is no picture {called!r}"
+            return f"there is no picture {called!r}" + (f", but {named[0]} has its name" if named else "")
         distances = [len(set(path.parents) ^ set((beside / "x").parents)) for path in fitting]
         nearest = [path for path, far in zip(fitting, distances, strict=True) if far == min(distances)]
         if len(nearest) > 1:
             return f"{called!r} may be {nearest[0]} or {nearest[1]}; rename one"
         return nearest[0]
 
+    def _of_another_split(self, path: Path, called: tuple[str, ...]) -> bool:
+        """Whether the folders of a picture and those that it is called by are named after different splits."""
+        here, there = (
+            {split_of(folder) for folder in parts[:-1]} - {None} for parts in (path.relative_to(self._root).parts, called)
+        )
+        return bool(here and there) and here.isdisjoint(there)
+
 
 def read_text(path: Path) -> str:
     """A text in UTF-8, with or without a byte-order mark.
 
     Raises:
-        DatasetError: it is none.
+        DatasetError: it is none, or may not be read.
     """
+    if not path.is_file():  # what is none, such as a pipe, could be read for ever
+        raise DatasetError(f"{path}: is no file; remove it or put the file there")
     try:
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise DatasetError(f"{path}: is not text in UTF-8 ({error}); save it as that") from error
+    except PermissionError as error:
+        raise DatasetError(f"{path}: may not be read by this user; change its owner or its mode") from error
 
 
 def read_json(path: Path) -> Any:
@@ -98,9 +111,10 @@ def read_json(path: Path) -> Any:
 
 @lru_cache(maxsize=4)
 def _parsed(path: Path, _mtime_ns: int, _size: int) -> Any:
+    text = read_text(path)
     try:
-        return json.loads(read_text(path))
-    except (json.JSONDecodeError, RecursionError) as error:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits is a ValueError too
         raise DatasetError(f"{path}: is not JSON ({error}); export it again") from error
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from segmodels.annotations import MaskFile
 from segmodels.errors import DatasetError
-from segmodels.formats._files import by_stem, read_text
+from segmodels.formats._files import by_stem, matching, read_text
 from segmodels.samples import Sample, SegmentationClass, Split, default_color
 
 NAMES = "objectInfo150.txt"
@@ -43,36 +43,37 @@ def classes(root: Path) -> list[SegmentationClass] | None:
 
 
 def notes(root: Path) -> list[Path]:
-    return list(root.glob(NAMES))
+    return matching(root, NAMES)
 
 
 def read(root: Path) -> Iterator[Sample]:
     """Every image of both splits.
 
     Raises:
-        DatasetError: a folder is missing, or images and masks do not pair up; lists every file without a partner.
+        DatasetError: a folder is missing, or images and masks do not pair up; lists every file without a partner, or with several.
     """
     if detect(root) is None:
         raise DatasetError(f"{root}: the format `ade20k` needs images/ and annotations/ with {' and '.join(SPLITS)} in both")
-    samples, alone = [], []
+    samples, problems = [], []
     for folder, split in SPLITS.items():
-        images, masks = (by_stem(root / kind / folder) for kind in ("images", "annotations"))
-        alone += [
+        (images, image_clashes), (masks, mask_clashes) = (by_stem(root / kind / folder) for kind in ("images", "annotations"))
+        problems += [*image_clashes.values(), *mask_clashes.values()]
+        problems += [
             f"{path}: has no mask; expected {root / 'annotations' / folder / name}.png"
             for name, path in images.items()
-            if name not in masks
+            if name not in masks and name not in mask_clashes
         ]
-        alone += [
+        problems += [
             f"{path}: has no image; expected {root / 'images' / folder / name}.jpg"
             for name, path in masks.items()
-            if name not in images
+            if name not in images and name not in image_clashes
         ]
         samples += [
             Sample(name, images[name], MaskFile(masks[name]), split=split) for name in sorted(images.keys() & masks.keys())
         ]
     yield from samples
-    if alone:
-        raise DatasetError(f"{root}: {len(alone)} files have no partner; add it or remove the file", alone)
+    if problems:
+        raise DatasetError(f"{root}: {len(problems)} files do not pair up", problems)
 
 
 def _told_apart(classes: list[SegmentationClass]) -> list[SegmentationClass]:

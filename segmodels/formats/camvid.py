@@ -17,7 +17,10 @@ LISTS = tuple(f"{split}.txt" for split in SPLITS)
 
 def detect(root: Path) -> str | None:
     lists = [name for name in LISTS if (root / name).is_file()]
-    pairs = all(len(line.split()) == 2 for name in lists for line in read_text(root / name).splitlines()[:1])
+    try:
+        pairs = all(len(line.split()) == 2 for name in lists for line in read_text(root / name).splitlines()[:1])
+    except DatasetError:
+        return None
     return f"has {', '.join(lists)} with lines `image mask`" if lists and pairs and not (root / "images").is_dir() else None
 
 

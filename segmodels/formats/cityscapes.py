@@ -8,7 +8,7 @@ from pathlib import Path
 
 from segmodels.annotations import MaskFile
 from segmodels.errors import DatasetError
-from segmodels.formats._files import split_of
+from segmodels.formats._files import matching, split_of
 from segmodels.samples import Color, Sample, SegmentationClass
 
 IMAGES, MASKS = "leftImg8bit", ("gtFine", "gtCoarse")
@@ -71,12 +71,17 @@ def read(root: Path) -> Iterator[Sample]:
     """Every image of the training and validation cities.
 
     Raises:
-        DatasetError: a folder is missing, or an image has no mask; lists all of them.
+        DatasetError: a folder is missing, an image has no mask or a mask no image; lists all of them.
     """
     masks = _masks(root)
     if masks is None or not (root / IMAGES).is_dir():
         raise DatasetError(f"{root}: the format `cityscapes` needs {IMAGES}/ and {MASKS[0]}/ or {MASKS[1]}/")
-    ending, samples, problems = _suffix(root), [], []
+    ending, samples, problems = _suffix(root), [], list[str]()
+    for mask in matching(masks, f"*/*/*_{masks.name}{ending}"):
+        inside = mask.parent.relative_to(masks)
+        image = root / IMAGES / inside / f"{mask.name.removesuffix(f'_{masks.name}{ending}')}_{IMAGES}.png"
+        if not inside.parts[0].startswith("test") and not image.is_file():
+            problems.append(f"{mask}: has no image; expected {image}")
     for image in sorted((root / IMAGES).glob(f"*/*/*_{IMAGES}.png")):
         split, city = image.parent.parent.name, image.parent.name
         if split.startswith("test"):
@@ -91,7 +96,7 @@ def read(root: Path) -> Iterator[Sample]:
         samples.append(Sample(name, image, annotation, split=split_of(split), group=city))
     yield from samples
     if problems:
-        raise DatasetError(f"{root}: {len(problems)} images have no mask", problems)
+        raise DatasetError(f"{root}: {len(problems)} files do not pair up", problems)
 
 
 def _masks(root: Path) -> Path | None:

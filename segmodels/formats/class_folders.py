@@ -42,32 +42,38 @@ def read(root: Path) -> Iterator[Sample]:
     """Every image with its masks, by id.
 
     Raises:
-        DatasetError: a folder is missing, or masks and images do not pair up; lists every file without a partner.
+        DatasetError: a folder is missing, or masks and images do not pair up; lists every file without a partner, or with several.
     """
     if not (root / "images").is_dir() or not (root / "masks").is_dir():
         raise DatasetError(f"{root}: the format `class_folders` needs images/ and masks/<class>/")
-    images, layers = by_stem(root / "images"), {name: by_stem(root / "masks" / name) for name in _folders(root)}
-    problems = [
+    images, clashes = by_stem(root / "images")
+    problems = list(clashes.values())
+    layers, unclear = dict[str, dict[str, Path]](), set[str]()
+    for name in _folders(root):
+        layers[name], of_class = by_stem(root / "masks" / name)
+        problems += of_class.values()
+        unclear |= of_class.keys()  # without this mask the image would seem to have nothing of the class
+    problems += [
         f"{path}: has no image; expected {root / 'images' / stem}.png or .jpg"
         for masks in layers.values()
         for stem, path in sorted(masks.items())
-        if stem not in images
+        if stem not in images and stem not in clashes
     ]
     problems += [
         f"{path}: has no mask; if nothing is in it, add an empty one, e.g. {root / 'masks' / min(layers, default='<class>') / stem}.png"
         for stem, path in sorted(images.items())
-        if not any(stem in masks for masks in layers.values())
+        if stem not in unclear and not any(stem in masks for masks in layers.values())
     ]
-    for stem in sorted(images):
-        masks = {name: of_class[stem] for name, of_class in layers.items() if stem in of_class}
+    for stem in sorted(images.keys() - unclear):
+        masks = {name: paths[stem] for name, paths in layers.items() if stem in paths}
         if masks:
             yield Sample(stem, images[stem], LayerFiles(masks))
     if problems:
-        raise DatasetError(f"{root}: {len(problems)} files have no partner; add it or remove the file", problems)
+        raise DatasetError(f"{root}: {len(problems)} files do not pair up", problems)
 
 
 def _folders(root: Path) -> list[str]:
     """Those with a mask in them: a class without any is not known, here or in a copy, which has no empty folders."""
     with os.scandir(root / "masks") as entries:  # which tell folders from very many files without asking for each
         inside = sorted(one.name for one in entries if one.is_dir() and not one.name.startswith("."))
-    return [name for name in inside if by_stem(root / "masks" / name)]
+    return [name for name in inside if any(by_stem(root / "masks" / name))]

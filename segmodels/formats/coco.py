@@ -4,7 +4,7 @@ Everything that no polygon covers is `background`. A ring within another that ru
 of their class, but of no object. The splits are told by the files' or their folders' names (`instances_train2017.json`, `valid/`).
 """
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -78,8 +78,11 @@ def _regions_by_image(path: Path, named: dict[int, str], problems: list[str]) ->
         except (KeyError, TypeError, AttributeError):
             problems.append(f"{where} is {str(one)[:80]}; expected `image_id`, `category_id` and `{KEY}`")
             continue
+        if not isinstance(image, Hashable):
+            problems.append(f"{where}: image_id is {str(image)[:80]}; expected the id of an image")
+            continue
         region: Region | str
-        if category not in named:
+        if not isinstance(category, Hashable) or category not in named:
             region = f"there is no category {category!r}"
         elif not segmentation:
             region = f"has a box and no {KEY}; label its outline or remove it"
@@ -101,7 +104,7 @@ def _region(name: str, segmentation: Any, *, crowd: bool) -> Region | str:
         return Region(name, runs=segmentation, crowd=crowd)
     try:
         rings = [np.asarray(ring, np.float64).reshape(-1, 2) for ring in segmentation]
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         return f"its {KEY} is no list of polygons `[x1, y1, x2, y2, ...]`"
     short = [len(ring) for ring in rings if len(ring) < 3]
     return f"a polygon has {short[0]} corners; expected three or more" if short else Region(name, rings, crowd=crowd)

@@ -3,7 +3,7 @@
 The pictures lie in a folder of the JSON's name (`panoptic_val2017.json`, `panoptic_val2017/`); the images anywhere else in the dataset.
 """
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -53,12 +53,14 @@ def read(root: Path) -> Iterator[Sample]:
             if isinstance(annotation, str):
                 problems.append(f"{path}: annotations[{place}]: {annotation}")
                 continue
-            if image not in entries:
+            if not isinstance(image, Hashable) or image not in entries:
                 problems.append(f"{path}: annotations[{place}]: there is no image {image!r}")
                 continue
             picture = pictures.find(str(entries[image]["file_name"]), beside=path)
             if isinstance(picture, str):
                 problems.append(f"{path}: image {image}: {picture}")
+            elif picture in found:
+                problems.append(f"{path}: image {image}: {picture} is listed twice, also in {found[picture][0]}")
             else:
                 found[picture] = path, annotation
     ids = unique_ids({picture: picture.relative_to(root) for picture in found})
@@ -73,9 +75,9 @@ def _annotation(one: Any, path: Path, folder: Path, categories: dict[int, dict[s
     try:
         name = str(one["file_name"])
         listed = [(int(info["id"]), info["category_id"], bool(info.get("iscrowd"))) for info in one[KEY]]
-    except (KeyError, TypeError, ValueError, AttributeError):
+        missing = sorted({str(category) for _, category, _ in listed if category not in categories})
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
         return f"is {str(one)[:80]}; expected `file_name`, `image_id` and `{KEY}` with `id` and `category_id`"
-    missing = sorted({str(category) for _, category, _ in listed if category not in categories})
     if missing:
         return f"there is no category {', '.join(missing)}"
     if leaves(name):

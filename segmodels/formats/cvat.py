@@ -8,10 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
-from segmodels.annotations import BACKGROUND, Region, Regions, is_background
+from segmodels.annotations import BACKGROUND, FARTHEST_PX, Region, Regions, is_background
 from segmodels.errors import DatasetError
-from segmodels.formats._files import Pictures, read_text, split_of, unique_ids
+from segmodels.formats._files import Pictures, matching, read_text, split_of, unique_ids
+from segmodels.images import MAX_PIXELS
 from segmodels.samples import Color, Sample, SegmentationClass, default_color
 
 ELLIPSE_CORNERS = 72
@@ -62,8 +64,13 @@ def read(root: Path) -> Iterator[Sample]:
             if isinstance(picture, str):
                 problems.append(f"{path}: {picture}")
                 continue
+            if picture in found:
+                problems.append(f"{path}: {picture} is listed twice, also in {found[picture][0].path}")
+                continue
             try:
                 size = int(image.get("height", "")), int(image.get("width", ""))
+                if size[0] * size[1] > MAX_PIXELS:  # before memory is taken for masks of that size
+                    raise ValueError(f"is said to have {size[1]} x {size[0]} pixels, more than {MAX_PIXELS:,}; cut it into tiles")
                 shapes = sorted((one for one in image if one.tag in KINDS), key=lambda one: int(one.get("z_order", "0")))
                 regions = [_region(one, size) for one in shapes]
             except (ValueError, TypeError) as error:
@@ -78,11 +85,15 @@ def read(root: Path) -> Iterator[Sample]:
 
 
 def _files(root: Path) -> list[Path]:
-    return [
-        path
-        for path in sorted(root.glob("*.xml"))
-        if "<annotations>" in path.read_text(encoding="utf-8", errors="replace")[:2000]
-    ]
+    return [path for path in matching(root, "*.xml") if "<annotations>" in _beginning(path)]
+
+
+def _beginning(path: Path) -> str:
+    try:
+        with path.open(encoding="utf-8", errors="replace") as file:
+            return file.read(2000)
+    except PermissionError:
+        return ""
 
 
 def _parsed(path: Path) -> ET.Element:
@@ -102,9 +113,13 @@ def _region(shape: ET.Element, size: tuple[int, int]) -> Region:
     together = None if shape.get("group_id") is None else f"group {shape.get('group_id')}"
     if shape.tag == "mask":
         row, column, height, width = (int(_number(shape, key)) for key in ("top", "left", "height", "width"))
-        runs = np.array([int(word) for word in shape.get("rle", "").split(",")])
-        if runs.sum() != height * width:
-            raise ValueError(f"the run lengths of a mask {label!r} cover {runs.sum()} pixels, expected {width} x {height}")
+        if min(row, column, height, width) < 0 or row + height > size[0] or column + width > size[1]:
+            raise ValueError(
+                f"a mask {label!r}, a box of {width} x {height} at column {column}, row {row} reaches beyond the image"
+            )
+        runs = [int(word) for word in shape.get("rle", "").split(",")]
+        if min(runs) < 0 or sum(runs) != height * width:
+            raise ValueError(f"the run lengths of a mask {label!r} cover {sum(runs)} pixels, expected {width} x {height}")
         bitmap = np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(height, width)  # row by row, first what is not in it
         return Region(name, bitmap=bitmap, corner=(row, column), object=together)
     if shape.tag == "polygon":
@@ -114,20 +129,33 @@ def _region(shape: ET.Element, size: tuple[int, int]) -> Region:
         points = np.array([[float(one) for one in pair] for pair in pairs])
     elif shape.tag == "box":
         left, top, right, bottom = (_number(shape, key) for key in ("xtl", "ytl", "xbr", "ybr"))
-        points = np.array([[left, top], [right, top], [right, bottom], [left, bottom]])
+        points = _turned(np.array([[left, top], [right, top], [right, bottom], [left, bottom]]), shape)
     else:
         x, y, across, along = (_number(shape, key) for key in ("cx", "cy", "rx", "ry"))
         angles = np.arange(ELLIPSE_CORNERS) * 2 * np.pi / ELLIPSE_CORNERS
-        points = np.stack([x + across * np.cos(angles), y + along * np.sin(angles)], axis=1)
+        points = _turned(np.stack([x + across * np.cos(angles), y + along * np.sin(angles)], axis=1), shape)
     if len(points) < 3:
         raise ValueError(f"a polygon {label!r} has {len(points)} corners; expected three or more")
     return Region(name, [points], object=together)
+
+
+def _turned(points: NDArray[np.float64], shape: ET.Element) -> NDArray[np.float64]:
+    """Around their middle by the shape's rotation: degrees, clockwise as one looks at the image."""
+    if shape.get("rotation") is None:
+        return points
+    angle, middle = np.deg2rad(_number(shape, "rotation")), points.mean(axis=0)
+    turned: NDArray[np.float64] = middle + (points - middle) @ np.array(
+        [[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]]
+    )
+    return turned
 
 
 def _number(shape: ET.Element, key: str) -> float:
     text = shape.get(key)
     if text is None:
         raise ValueError(f"a {shape.tag} {shape.get('label')!r} has no {key}")
+    if not abs(float(text)) <= FARTHEST_PX:
+        raise ValueError(f"the {key} of a {shape.tag} {shape.get('label')!r} is {text}")
     return float(text)
 
 

@@ -34,7 +34,8 @@ def classes(root: Path) -> list[SegmentationClass] | None:
     for name in COLORS:
         if (root / name).is_file():
             return from_colors(root / name)
-    return from_palettes(sorted(by_stem(root / "masks").values()))
+    masks, _ = by_stem(root / "masks")
+    return from_palettes(sorted(masks.values()))
 
 
 def notes(root: Path) -> list[Path]:
@@ -45,16 +46,21 @@ def read(root: Path) -> Iterator[Sample]:
     """Every image with its mask, by id.
 
     Raises:
-        DatasetError: a folder is missing, or images and masks do not pair up; lists every file without a partner.
+        DatasetError: a folder is missing, or images and masks do not pair up; lists every file without a partner, or with several.
     """
     if not (root / "images").is_dir() and not (root / "masks").is_dir():
         raise DatasetError(f"{root}: has neither images/ nor masks/; the format `folder` needs both")
-    images, masks = by_stem(root / "images"), by_stem(root / "masks")
-    alone = [f"{images[i]}: has no mask; expected {root / 'masks' / i}.png" for i in sorted(images.keys() - masks.keys())]
-    alone += [
-        f"{masks[i]}: has no image; expected {root / 'images' / i}.png or .jpg" for i in sorted(masks.keys() - images.keys())
+    (images, image_clashes), (masks, mask_clashes) = by_stem(root / "images"), by_stem(root / "masks")
+    problems = [*image_clashes.values(), *mask_clashes.values()]
+    problems += [
+        f"{images[i]}: has no mask; expected {root / 'masks' / i}.png"
+        for i in sorted(images.keys() - masks.keys() - mask_clashes.keys())
+    ]
+    problems += [
+        f"{masks[i]}: has no image; expected {root / 'images' / i}.png or .jpg"
+        for i in sorted(masks.keys() - images.keys() - image_clashes.keys())
     ]
     for name in sorted(images.keys() & masks.keys()):
         yield Sample(name, images[name], MaskFile(masks[name]))
-    if alone:
-        raise DatasetError(f"{root}: {len(alone)} files have no partner; add it or remove the file", alone)
+    if problems:
+        raise DatasetError(f"{root}: {len(problems)} files do not pair up", problems)

@@ -50,9 +50,15 @@ def read(root: Path) -> Iterator[Sample]:
 
 def _folders(root: Path) -> Iterator[Path]:
     below = _directories(root)
-    for folder in [*below, *(deeper for one in below for deeper in _directories(one))]:
-        if (folder / "images").is_dir() and (folder / "masks").is_dir() and not _is_paired(folder):
-            yield folder
+    found = [
+        folder
+        for folder in [*below, *(deeper for one in below for deeper in _directories(one))]
+        if (folder / "images").is_dir() and (folder / "masks").is_dir()
+    ]
+    paired = {folder: _paired(folder) for folder in found}
+    objects = any(number is None for number in paired.values())
+    # among folders of objects, one pair is an image with one object, whose mask bears its name
+    yield from (folder for folder, number in paired.items() if number is None or (objects and number == 1))
 
 
 def _directories(folder: Path) -> list[Path]:
@@ -60,7 +66,7 @@ def _directories(folder: Path) -> list[Path]:
         return sorted(folder / one.name for one in entries if one.is_dir())
 
 
-def _is_paired(folder: Path) -> bool:
-    """A mask for each image, by its name: a dataset of its own, in the format `folder`."""
+def _paired(folder: Path) -> int | None:
+    """How many images have a mask of their name, if all have: a dataset of its own, in the format `folder`; else None."""
     images, masks = ({path.stem for path in (folder / kind).iterdir() if is_picture(path)} for kind in ("images", "masks"))
-    return images == masks
+    return len(images) if images == masks else None

@@ -6,27 +6,31 @@ What no shape covers is background. Shapes of one label and one `group_id` are o
 import base64
 import binascii
 import io
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import pydantic
 from numpy.typing import NDArray
 from PIL import Image
 
-from segmodels.annotations import BACKGROUND, Region, Regions, is_background
+from segmodels.annotations import BACKGROUND, FARTHEST_PX, Region, Regions, is_background
 from segmodels.errors import DatasetError
-from segmodels.formats._files import Pictures, read_json, unique_ids
+from segmodels.formats._files import Pictures, matching, read_json, unique_ids
+from segmodels.images import MAX_PIXELS
 from segmodels.samples import Sample, SegmentationClass, default_color
 
 IGNORED = "__ignore__"
 CIRCLE_CORNERS = 72
 
+_Pixels = Annotated[float, pydantic.Field(ge=-FARTHEST_PX, le=FARTHEST_PX)]
+
 
 class _Shape(pydantic.BaseModel):
     label: str
-    points: list[tuple[float, float]]
+    points: list[tuple[_Pixels, _Pixels]]
     shape_type: Literal["polygon", "rectangle", "circle", "mask"] = "polygon"
     group_id: int | None = None
     mask: str | None = None
@@ -82,9 +86,12 @@ def read(root: Path) -> Iterator[Sample]:
         if isinstance(picture, str):
             problems.append(f"{path}: {picture}")
             continue
+        if picture in found:
+            problems.append(f"{path}: {picture} is listed twice, also in {found[picture].path}")
+            continue
         size = (content.imageHeight, content.imageWidth)
         found[picture] = Regions(path, regions, (size[0], size[1]) if size[0] is not None and size[1] is not None else None)
-    if not found:
+    if not found and not problems:
         raise DatasetError(f"{root}: has no JSON with shapes and an imagePath; the format `labelme` needs one beside each image")
     ids = unique_ids({picture: picture.relative_to(root) for picture in found})
     for picture, annotation in found.items():
@@ -94,7 +101,7 @@ def read(root: Path) -> Iterator[Sample]:
 
 
 def _listed(root: Path) -> Iterator[Path]:
-    for path in sorted(root.rglob("*.json")):
+    for path in matching(root, "**/*.json"):
         try:
             content = read_json(path)
         except DatasetError:
@@ -108,15 +115,11 @@ def _region(shape: _Shape) -> Region:
     name = BACKGROUND if is_background(shape.label) else shape.label
     together = None if shape.group_id is None else f"{shape.label} {shape.group_id}"
     points = np.array(shape.points, np.float64).reshape(-1, 2)
+    expected = None if shape.shape_type == "polygon" else 2
+    if len(points) < 3 if expected is None else len(points) != expected:
+        raise ValueError(f"a {shape.shape_type} {shape.label!r} has {len(points)} points; expected {expected or 'three or more'}")
     if shape.shape_type == "mask":
         return Region(name, bitmap=_bitmap(shape), corner=(int(points[0, 1]), int(points[0, 0])), object=together)
-    expected = 2 if shape.shape_type in ("rectangle", "circle") else None
-    if (
-        (expected is not None and len(points) != expected)
-        or len(points) < 2
-        or (shape.shape_type == "polygon" and len(points) < 3)
-    ):
-        raise ValueError(f"a {shape.shape_type} {shape.label!r} has {len(points)} points; expected {expected or 'three or more'}")
     if shape.shape_type == "rectangle":
         (left, top), (right, bottom) = points.min(axis=0), points.max(axis=0)
         points = np.array([[left, top], [right, top], [right, bottom], [left, bottom]])
@@ -129,7 +132,10 @@ def _region(shape: _Shape) -> Region:
 def _bitmap(shape: _Shape) -> NDArray[np.bool_]:
     """A picture in base64, which lies in the box of the points."""
     try:
-        with Image.open(io.BytesIO(base64.b64decode(shape.mask or "", validate=True)), formats=("PNG",)) as image:
+        file = io.BytesIO(base64.b64decode(shape.mask or "", validate=True))
+        with warnings.catch_warnings(action="ignore"), Image.open(file, formats=("PNG",)) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise ValueError(f"{image.width} x {image.height} pixels, more than {MAX_PIXELS:,}")
             return np.asarray(image.convert("L")) > 0
-    except (binascii.Error, OSError, ValueError) as error:
+    except (binascii.Error, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ValueError(f"the mask of {shape.label!r} is no PNG in base64 ({error})") from error

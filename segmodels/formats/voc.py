@@ -8,7 +8,7 @@ from pathlib import Path
 
 from segmodels.annotations import MaskFile
 from segmodels.errors import DatasetError
-from segmodels.formats._files import by_stem, read_text, split_of
+from segmodels.formats._files import by_stem, matching, read_text, split_of
 from segmodels.samples import IGNORE_INDEX, Color, Sample, SegmentationClass, Split
 
 CLASSES, OBJECTS, IMAGES, LISTS, LABELMAP = (
@@ -43,7 +43,7 @@ def classes(root: Path) -> list[SegmentationClass] | None:
 
 def notes(root: Path) -> list[Path]:
     base = _base(root)
-    return [] if base is None else [*sorted((base / LISTS).glob("*.txt")), *base.glob(LABELMAP)]
+    return [] if base is None else [*matching(base / LISTS, "*.txt"), *matching(base, LABELMAP)]
 
 
 def read(root: Path) -> Iterator[Sample]:
@@ -55,25 +55,35 @@ def read(root: Path) -> Iterator[Sample]:
     base = _base(root)
     if base is None or not (base / IMAGES).is_dir():
         raise DatasetError(f"{root}: the format `voc` needs {IMAGES}/ and {CLASSES}/")
-    images, masks, objects = (by_stem(base / folder) if (base / folder).is_dir() else {} for folder in (IMAGES, CLASSES, OBJECTS))
-    problems = [
-        f"{path}: has no image; expected {base / IMAGES / name}.jpg" for name, path in masks.items() if name not in images
+    (images, image_clashes), (masks, mask_clashes), (objects, object_clashes) = (
+        by_stem(base / folder) for folder in (IMAGES, CLASSES, OBJECTS)
+    )
+    problems = [*image_clashes.values(), *mask_clashes.values(), *object_clashes.values()]
+    problems += [
+        f"{path}: has no image; expected {base / IMAGES / name}.jpg"
+        for name, path in masks.items()
+        if name not in images and name not in image_clashes
     ]
-    split_of_name = _lists(base / LISTS, masks, problems)
-    listed = split_of_name if split_of_name else masks.keys()
-    for name in sorted(images.keys() & listed):
+    split_of_name = _lists(base / LISTS, {*masks, *mask_clashes}, problems)
+    listed = split_of_name.keys() or masks.keys()
+    for name in sorted((images.keys() & masks.keys() & listed) - object_clashes.keys()):
         annotation = MaskFile(masks[name], objects.get(name), frozenset({0, IGNORE_INDEX, _code(VOID.color)}))
         yield Sample(name, images[name], annotation, split=split_of_name.get(name))
     if problems:
-        raise DatasetError(f"{root}: {len(problems)} files have no partner", problems)
+        raise DatasetError(f"{root}: {len(problems)} files do not pair up", problems)
 
 
-def _lists(folder: Path, masks: dict[str, Path], problems: list[str]) -> dict[str, Split | None]:
+def _lists(folder: Path, masks: set[str], problems: list[str]) -> dict[str, Split | None]:
     """Names in the lists with their splits: `train` and `val` before `trainval`, which holds both."""
     found: dict[str, Split | None] = {}
     for path in sorted(folder.glob("*.txt"), key=lambda path: path.stem == "trainval"):
         split = None if path.stem == "trainval" else split_of(path.stem)
-        for number, line in enumerate(read_text(path).splitlines(), start=1):
+        try:
+            lines = read_text(path).splitlines()
+        except DatasetError as error:
+            problems.append(str(error))
+            continue
+        for number, line in enumerate(lines, start=1):
             words = line.split()
             name = words[0] if words else ""
             if not name or (found.get(name) is not None and split is None):

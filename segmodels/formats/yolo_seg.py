@@ -17,12 +17,12 @@ from segmodels.errors import DatasetError
 from segmodels.formats._files import is_picture, read_text, split_of, unique_ids
 from segmodels.samples import Sample, SegmentationClass, default_color
 
-IMAGES, LABELS = "images", "labels"
+IMAGES, LABELS, NAMES = "images", "labels", "classes.txt"
 MAX_YAML_BYTES = 1_000_000
 
 
 def detect(root: Path) -> str | None:
-    folder = next((labels for _, labels in _folders(root) if any(labels.rglob("*.txt"))), None)
+    folder = next((labels for _, labels in _folders(root) if set(_texts(labels)) - {labels / NAMES}), None)
     named = _named_in(root)
     if folder is None or named is None:
         return None
@@ -50,10 +50,12 @@ def read(root: Path) -> Iterator[Sample]:
     names, problems = _names(root), list[str]()
     found: dict[Path, Regions] = {}
     for images, labels in _folders(root):
-        texts = {path.relative_to(labels).with_suffix(""): path for path in sorted(labels.rglob("*.txt"))}
+        texts = {path.relative_to(labels).with_suffix(""): path for path in _texts(labels)}
         pictures = {path.relative_to(images).with_suffix(""): path for path in sorted(images.rglob("*")) if is_picture(path)}
         problems += [
-            f"{path}: has no image; expected {images / name}.jpg" for name, path in texts.items() if name not in pictures
+            f"{path}: has no image; expected {images / name}.jpg"
+            for name, path in texts.items()
+            if name not in pictures and path != labels / NAMES
         ]
         for name, picture in pictures.items():
             text, before = texts.get(name), len(problems)
@@ -76,13 +78,18 @@ def _folders(root: Path) -> Iterator[tuple[Path, Path]]:
                 yield images, images.with_name(LABELS)
 
 
+def _texts(labels: Path) -> list[Path]:
+    """Of images and, where a program put it beside them, the list of the classes; also such as cannot be read, which are told then."""
+    return sorted(path for path in labels.rglob("*.txt") if not path.is_dir())
+
+
 def _named_in(root: Path) -> Path | None:
     candidates = [
         root / "data.yaml",
         root / "data.yml",
         root / "dataset.yaml",
-        root / "classes.txt",
-        root / LABELS / "classes.txt",
+        root / NAMES,
+        root / LABELS / NAMES,
     ]
     return next((path for path in candidates if path.is_file()), None)
 
@@ -112,8 +119,13 @@ def _names(root: Path) -> list[str]:
 
 
 def _regions(path: Path | None, names: list[str], problems: list[str]) -> list[Region]:
-    regions = []
-    for number, line in enumerate(() if path is None else read_text(path).splitlines(), start=1):
+    regions = list[Region]()
+    try:
+        lines = [] if path is None else read_text(path).splitlines()
+    except DatasetError as error:
+        problems.append(str(error))
+        return regions
+    for number, line in enumerate(lines, start=1):
         words = line.split()
         if not words:
             continue
