@@ -63,7 +63,7 @@ types:  ## the types alone
 	$(BIN)/mypy
 
 test-fast:  ## the fast tests alone, a second each
-	$(BIN)/pytest -m "not slow" --ignore tests/pipeline
+	$(BIN)/pytest -m "not slow" --ignore tests/pipeline $(TWO_FILES_AT_A_TIME)
 
 test: setup  ## every test but the slow ones: under ten minutes
 	$(BIN)/pytest -m "not slow" $(TWO_FILES_AT_A_TIME)
