@@ -160,7 +160,8 @@ def test_mlflow_away_at_the_end_leaves_no_run_that_seems_to_go_on(
     with one.recorded():
         one.start("i" * 64)
         one.epoch(epoch(1))
-        monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+        (tmp_path / "no").write_text("a file where a folder should be")
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'no' / 'mlflow.db'}")
         one.epoch(epoch(2))
         one.epoch(epoch(3))
         one.trained("b" * 64)
