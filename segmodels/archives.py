@@ -87,7 +87,7 @@ def _members(source: Path) -> Iterator[Iterator[Member]]:
     elif tarfile.is_tarfile(source):
         with tarfile.open(source, tarinfo=_BoundedInfo) as archive:
             yield _of_tar(archive, source)
-            _refuse_cut(archive, source)
+            _refuse_cut_or_damaged(archive, source)
     else:
         raise DatasetError(f"{source}: is neither a folder nor a ZIP or TAR file; name the dataset's folder or its archive")
 
@@ -137,12 +137,21 @@ class _BoundedInfo(tarfile.TarInfo):
         return super()._proc_member(tarfile_)  # type: ignore[misc, no-any-return]
 
 
-def _refuse_cut(archive: tarfile.TarFile, source: Path) -> None:
-    """A TAR file ends with zeros: the library takes one that was cut between two of its files for whole."""
+def _refuse_cut_or_damaged(archive: tarfile.TarFile, source: Path) -> None:
+    """What the library leaves out once it has the last file.
+
+    A TAR file ends with zeros: one that was cut between two of its files is taken for whole. And what was compressed has its checksum at the
+    very end, which nobody compares who stops before.
+    """
     assert archive.fileobj is not None
     archive.fileobj.seek(archive.offset)
     if archive.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
         raise DatasetError(f"{source}: has no end: it was cut, or is still being written; copy it again")
+    rest = 0
+    while block := archive.fileobj.read(BLOCK):
+        rest += len(block)
+        if rest > FREE_BYTES:
+            raise DatasetError(f"{source}: goes on long after its last file; pack the dataset again")
 
 
 def _unpack(members: Iterator[Member], folder: Path, *, of: Path) -> None:
