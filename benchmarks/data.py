@@ -110,7 +110,8 @@ def manifest(rows: int = 1_000_000, work: Work = None) -> None:
         nowhere = MaskFile(Path())
         samples = [Sample(f"s{n:07d}", Path(), nowhere, group=f"scene{n // 10}") for n in range(rows)]
         groups = splits.groups_of(samples, None)
-        drawn = timed(lambda: splits.assign(samples, groups, method="group", val=0.1, test=0.1, seed=0))
+        images = {one.id: f"{number:064x}" for number, one in enumerate(samples)}
+        drawn = timed(lambda: splits.assign(samples, groups, method="group", val=0.1, test=0.1, seed=0, images=images))
         typer.echo(f"{rows:,} rows: opened in {opened:.1f} s, split in {drawn:.1f} s on {machine()}")
 
 

@@ -212,6 +212,7 @@ def ingest(
     from segmodels import archives, locks, problems, quiet
     from segmodels.dataset import open_dataset
     from segmodels.errors import DatasetError
+    from segmodels.ingest import Splitting
     from segmodels.ingest import ingest as bring_in
     from segmodels.ledger import Ledger
     from segmodels.params import agreed_format
@@ -234,7 +235,15 @@ def ingest(
                 kind=settings.dataset.kind,
                 tolerant=True,
             )
-            ingested = bring_in(dataset, RAW, ledger=ledger, quarantine=quarantine, progress=console.progress)
+            drawn = settings.splits
+            ingested = bring_in(
+                dataset,
+                RAW,
+                ledger=ledger,
+                splitting=Splitting(drawn.method, drawn.group, drawn.val, drawn.test, drawn.seed, drawn.near_duplicates),
+                quarantine=quarantine,
+                progress=console.progress,
+            )
     except DatasetError as error:
         told = error.summary.replace(str(root), str(source))  # not where an archive was unpacked
         if not error.problems:

@@ -9,14 +9,32 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from segmodels import atomic, digests
+from segmodels import atomic, digests, placement, remembered, splits
 from segmodels.dataset import NOTED, Dataset, Noted, open_dataset, within
-from segmodels.errors import DatasetError
+from segmodels.duplicates import Fingerprint
+from segmodels.errors import DatasetError, InputError
 from segmodels.examination import examine
 from segmodels.ledger import Ledger
 from segmodels.pairs import Facts
+from segmodels.remembered import Draw, Remembered
 from segmodels.samples import Sample
 from segmodels.watching import Progress, silent
+
+
+@dataclass(frozen=True)
+class Splitting:
+    """How splits are drawn, see splits.py."""
+
+    method: str
+    group_pattern: str | None
+    val: float
+    test: float
+    seed: int
+    near_duplicates: Literal["together", "ignore"]
+
+    @property
+    def draw(self) -> Draw:
+        return self.seed, self.val, self.test
 
 
 @dataclass(frozen=True)
@@ -34,6 +52,7 @@ def ingest(
     destination: Path,
     *,
     ledger: Ledger,
+    splitting: Splitting | None = None,
     quarantine: bool = False,
     processes: int | None = None,
     progress: Progress[tuple[Sample, Facts | str]] = silent,
@@ -42,6 +61,7 @@ def ingest(
 
     Args:
         ledger: of what was looked at before: pairs that have not changed since are not decoded again.
+        splitting: how splits are drawn: where each image is put is remembered in the copy, and stays so as the dataset grows.
         quarantine: leave out what is wrong, instead of refusing the dataset for it; the copy keeps the list.
 
     Raises:
@@ -53,10 +73,12 @@ def ingest(
     hashes = ledger.digests([*dataset.files, *dataset.notes])
     sizes: Counter[tuple[int, int]] = Counter()
     sound, problems = [], list[str]()
+    fingerprints: dict[str, Fingerprint] = {}
     try:
         for sample, facts in examine(dataset, ledger, hashes, processes=processes, progress=progress):
             sizes[facts.height, facts.width] += 1
             sound.append(sample)
+            fingerprints[sample.id] = facts.fingerprint
     except DatasetError as error:
         if not quarantine:
             raise
@@ -78,8 +100,11 @@ def ingest(
     there = _files(destination)
     same = _unchanged(copies, hashes, destination, there, ledger)
     changed = list[str]()
-    if not left_out and len(same) == len(copies) and _is_copy(destination, there, copies, noted):
+    before = remembered.read(destination)
+    is_remembered = splitting is None or (before is not None and before.draw == splitting.draw)
+    if not left_out and len(same) == len(copies) and is_remembered and _is_copy(destination, there, copies, noted):
         return ingested
+    now = None if splitting is None else _placed(sound, fingerprints, splitting, before)
     with atomic.folder(destination) as partial:
         for inside, path in copies.items():
             (partial / inside).parent.mkdir(parents=True, exist_ok=True)
@@ -92,10 +117,37 @@ def ingest(
         if changed:
             raise DatasetError(f"{dataset.root}: {len(changed)} files were changed meanwhile, nothing was written", changed)
         _note(noted, partial)
+        if now is not None:
+            now.write(partial)
         if left_out:
             noted.left_out_here = _missing(partial, dataset)
             _note(noted, partial)
     return ingested
+
+
+def _placed(
+    samples: Sequence[Sample], fingerprints: Mapping[str, Fingerprint], splitting: Splitting, before: Remembered | None
+) -> Remembered | None:
+    """Where every image is put, and was; None if nothing is drawn, or cannot be yet."""
+    if splits.are_given(samples, splitting.method):
+        return None
+    known = before if before is not None and before.draw == splitting.draw else Remembered(splitting.draw)
+    images = {name: one.pixels for name, one in fingerprints.items()}
+    try:
+        drawn = splits.assign(
+            samples,
+            splits.groups_of(samples, splitting.group_pattern),
+            method=splitting.method,
+            val=splitting.val,
+            test=splitting.test,
+            seed=splitting.seed,
+            images=images,
+            alike=placement.linked(fingerprints, splitting.near_duplicates),
+            remembered=known,
+        )
+    except InputError:  # a split would have no images yet, or a group no name: that is said where they are needed
+        return None
+    return known.with_images({images[name]: split for name, split in drawn.items()})
 
 
 def _outside(source: Path, files: Sequence[Path]) -> list[str]:
@@ -133,7 +185,9 @@ def _unchanged(
 def _is_copy(destination: Path, there: Mapping[str, str], copies: Mapping[Path, Path], noted: Noted) -> bool:
     """Whether the last copy has these files and no others, and says the same of them."""
     expected = {str(destination / inside) for inside in (*copies, Path(NOTED))}
-    return there.keys() == expected and (destination / NOTED).read_text(encoding="utf-8") == _noted_text(noted)
+    return there.keys() - {str(destination / remembered.NAME)} == expected and (destination / NOTED).read_text(
+        encoding="utf-8"
+    ) == _noted_text(noted)
 
 
 def _note(noted: Noted, folder: Path) -> None:

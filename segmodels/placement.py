@@ -8,6 +8,7 @@ from segmodels import duplicates, leaks, splits
 from segmodels.duplicates import Fingerprint
 from segmodels.errors import DatasetError
 from segmodels.leaks import Leak, Placed
+from segmodels.remembered import Remembered
 from segmodels.samples import Sample, SegmentationClass, Split, Task, trained
 from segmodels.shards import Shard
 from segmodels.suspects import Labelled
@@ -48,7 +49,7 @@ class Placement:
 
 def place(
     samples: Sequence[Sample],
-    seen: Seen,
+    fingerprints: Mapping[str, Fingerprint],
     *,
     groups: Mapping[str, str],
     has_groups: bool,
@@ -57,31 +58,54 @@ def place(
     test: float,
     seed: int,
     near_duplicates: Literal["together", "ignore"],
+    remembered: Remembered | None,
+    notice: Callable[[str], None],
 ) -> Placement:
     """Place every sample; the same image stays on one side of splits that are drawn, with "together" one that looks the same too.
 
     Args:
+        fingerprints: of every sample's image, by its id.
         groups: of every sample by its id; `has_groups`: they are of a pattern, so that each is a scene.
+        remembered: where the dataset's images were put before; what was drawn otherwise does not count, which is said.
 
     Raises:
         DatasetError: a split would have no images, or lists are asked for and some samples are on none.
     """
-    names = list(seen.fingerprints)
-    links = duplicates.links(list(seen.fingerprints.values()), looks=near_duplicates == "together")
-    alike = [(names[one], names[other]) for one, other in links]
+    is_given = splits.are_given(samples, method)
+    if remembered is not None and not is_given and remembered.draw != (seed, val, test):
+        notice(
+            f"the splits are drawn anew: splits.seed, val and test were {', '.join(map(str, remembered.draw))} when the dataset was brought "
+            f"in; scores before and after are not of the same images"
+        )
+        remembered = None
+    alike = linked(fingerprints, near_duplicates)
 
-    def draw(seed: int) -> dict[str, Split]:
-        return splits.assign(samples, groups, method=method, val=val, test=test, seed=seed, alike=alike)
+    def draw(draw_seed: int, before: Mapping[str, Split]) -> dict[str, Split]:
+        return splits.assign(
+            samples,
+            groups,
+            method=method,
+            val=val,
+            test=test,
+            seed=draw_seed,
+            images={name: one.pixels for name, one in fingerprints.items()},
+            alike=alike,
+            remembered=before,
+        )
 
-    assigned = draw(seed)
+    assigned = draw(seed, remembered or {})
     known = {sample.id for sample in samples if has_groups or sample.group is not None}
     leaking = leaks.find(
-        [
-            Placed(name, split, groups[name] if name in known else None, seen.fingerprints[name])
-            for name, split in assigned.items()
-        ]
+        [Placed(name, split, groups[name] if name in known else None, fingerprints[name]) for name, split in assigned.items()]
     )
-    return Placement(assigned, leaking, None if splits.are_given(samples, method) else draw)
+    return Placement(assigned, leaking, None if is_given else lambda other_seed: draw(other_seed, {}))
+
+
+def linked(fingerprints: Mapping[str, Fingerprint], near_duplicates: Literal["together", "ignore"]) -> list[tuple[str, str]]:
+    """Ids of samples that must stand together."""
+    names = list(fingerprints)
+    links = duplicates.links(list(fingerprints.values()), looks=near_duplicates == "together")
+    return [(names[one], names[other]) for one, other in links]
 
 
 def tell_shares(
@@ -94,8 +118,8 @@ def tell_shares(
     if any(not share / 2 <= found[split] <= 2 * share for split, share in wanted.items() if share > 0):
         told = ", ".join(f"{split} has {found[split]:.0%} of the images, not {share:.0%}" for split, share in wanted.items())
         notice(
-            f"{told}: images that stand together (a group, or those that look the same) go to the test set whole, if one of them would; "
-            f"label other scenes, name groups with splits.group, or set splits.near_duplicates: ignore"
+            f"{told}: images that stand together (a group, or those that look the same) go to one split whole; label other scenes, name "
+            f"groups with splits.group, or set splits.near_duplicates: ignore"
         )
 
 

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
-from segmodels import assembly, atomic, locks, packing, placement, portrait, splits, suspects
+from segmodels import assembly, atomic, locks, packing, placement, portrait, remembered, splits, suspects
 from segmodels.dataset import Dataset
 from segmodels.ledger import Ledger
 from segmodels.placement import Seen
@@ -81,16 +81,19 @@ def _write(
 ) -> list[Suspect]:
     """Write the store; returns which labels may be wrong. Of a large dataset this alone takes memory, which ends with it."""
     groups = splits.groups_of(dataset.samples, group_pattern)
-    splits.assign(dataset.samples, groups, **shares)  # what is wrong with them is said before any work
+    if splits.are_given(dataset.samples, shares["method"]):
+        splits.given(dataset.samples)  # what is wrong with them is said before any work
     with locks.held(kept / "lock"):
         made = packing.pack(dataset, ledger, kept, processes=processes, progress=progress)
         seen = Seen.of(made)
         placed = placement.place(
             dataset.samples,
-            seen,
+            seen.fingerprints,
             groups=groups,
             has_groups=group_pattern is not None,
             near_duplicates=near_duplicates,
+            remembered=remembered.read(dataset.root),
+            notice=notice,
             **shares,
         )
         placement.refuse_nothing_to_learn(placed, seen, dataset.classes, dataset.task)

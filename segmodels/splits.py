@@ -1,17 +1,21 @@
-"""Which sample trains, validates and tests. A pure function of the groups' names, of which are alike, and of the seed.
+"""Which sample trains, validates and tests. A pure function of the images, of which belong together, of the seed, and of what was before.
 
-A group's own draw depends on its name alone; groups that are alike (they have the same image, say) stand together: in the test set if
-one of them was drawn for it, else in the validation set if one was drawn for that. So a dataset that grows moves no image out of the
-test set, and what is alike never parts.
+Groups, and groups that are alike (they have the same image, say), stand together. Where they stand is drawn once for all of them, by
+the hash of their first image: whatever files are called, and however many there are. What was put somewhere before stays there; see
+remembered.py.
 """
 
 import hashlib
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from types import MappingProxyType
 
 from segmodels.errors import DatasetError, ParamsError
 from segmodels.samples import SPLITS, Sample, Split
+
+FEW = 200
+"""Of more groups some fall into each split whatever the seed."""
 
 
 def groups_of(samples: Sequence[Sample], pattern: str | None) -> dict[str, str]:
@@ -38,37 +42,56 @@ def assign(
     val: float,
     test: float,
     seed: int,
+    images: Mapping[str, str],
     alike: Iterable[tuple[str, str]] = (),
+    remembered: Mapping[str, Split] = MappingProxyType({}),
 ) -> dict[str, Split]:
     """The split of every sample by its id.
 
     Args:
         method: "given" takes the dataset's lists, "group" draws by group, "auto" takes lists where there are any.
-        val, test: shares of the groups, where drawn.
+        val, test: shares of what stands together, where drawn.
+        images: the hash of every sample's image, by its id.
         alike: ids of samples that must stand together, where drawn.
+        remembered: where images were put before, by their hashes: there they stay, with all that stands together with them. Where
+            several of these were put apart, before it was known that they belong together, all of them are tested if one was.
 
     Raises:
         DatasetError: a split would have no images, or lists are asked for and some samples are on none.
     """
     if are_given(samples, method):
-        missing = [sample.id for sample in samples if sample.split is None]
-        if missing:
-            raise DatasetError(
-                f"{len(missing)} of {len(samples)} samples are on no list, e.g. {min(missing)}; "
-                f"list them or set splits.method: group"
-            )
-        splits = {sample.id: sample.split for sample in samples if sample.split is not None}
-        _refuse_empty(splits, "the dataset's lists leave it out; add a list for it or set splits.method: group")
-        return splits
+        return given(samples)
     together = _together(set(groups.values()), [(groups[one], groups[other]) for one, other in alike])
-    drawn = {group: _draw(group, val, test, seed) for group in together}
-    side = {first: max((drawn[one] for one in members), key=_FIRST_COME.index) for first, members in _members(together).items()}
+    first_image: dict[str, str] = {}
+    before: dict[str, Split] = {}
+    for name, group in groups.items():
+        root, image = together[group], images[name]
+        first_image[root] = min(first_image.get(root, image), image)
+        if image in remembered:
+            before[root] = max(before.get(root, "train"), remembered[image], key=SPLITS.index)
+    side = {root: before.get(root) or _draw(image, val, test, seed) for root, image in first_image.items()}
     splits = {name: side[together[group]] for name, group in groups.items()}
     largest = max(Counter(together.values()).values())
-    remedy = _remedy(set(groups.values()), val, test)
+    remedy = _remedy(list(first_image.values()), val, test)
     if largest > len(together) / 2:
         remedy = f"{largest} of {len(together)} groups look alike and stay together; set splits.near_duplicates: ignore"
     _refuse_empty(splits, remedy)
+    return splits
+
+
+def given(samples: Sequence[Sample]) -> dict[str, Split]:
+    """The split of every sample by its id, as the dataset's lists have it.
+
+    Raises:
+        DatasetError: a split would have no images, or some samples are on no list.
+    """
+    missing = [sample.id for sample in samples if sample.split is None]
+    if missing:
+        raise DatasetError(
+            f"{len(missing)} of {len(samples)} samples are on no list, e.g. {min(missing)}; list them or set splits.method: group"
+        )
+    splits = {sample.id: sample.split for sample in samples if sample.split is not None}
+    _refuse_empty(splits, "the dataset's lists leave it out; add a list for it or set splits.method: group")
     return splits
 
 
@@ -84,10 +107,6 @@ def lacking(assigned: Mapping[str, Split], shown: Mapping[str, Collection[int]])
     every = set[int]().union(*seen.values())
     found = {index: [split for split in SPLITS if index not in seen[split]] for index in sorted(every)}
     return {index: splits for index, splits in found.items() if splits}
-
-
-_FIRST_COME: tuple[Split, ...] = ("train", "val", "test")
-"""The later one wins where groups that are alike were drawn for several."""
 
 
 def _together(groups: set[str], alike: Iterable[tuple[str, str]]) -> dict[str, str]:
@@ -106,15 +125,8 @@ def _together(groups: set[str], alike: Iterable[tuple[str, str]]) -> dict[str, s
     return {group: root(group) for group in groups}
 
 
-def _members(together: Mapping[str, str]) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
-    for group, first in together.items():
-        found.setdefault(first, []).append(group)
-    return found
-
-
-def _draw(group: str, val: float, test: float, seed: int) -> Split:
-    digest = hashlib.sha256(f"{seed}\0{group}".encode()).digest()
+def _draw(image: str, val: float, test: float, seed: int) -> Split:
+    digest = hashlib.sha256(f"{seed}\0{image}".encode()).digest()
     position = int.from_bytes(digest[:8]) / 2**64  # uniform in [0, 1)
     return "test" if position < test else "val" if position < test + val else "train"
 
@@ -126,8 +138,9 @@ def _refuse_empty(splits: Mapping[str, Split], remedy: str) -> None:
         raise DatasetError(f"the split {' and '.join(empty)} would have no images of {len(splits)}; {remedy}")
 
 
-def _remedy(groups: set[str], val: float, test: float) -> str:
+def _remedy(first_images: Sequence[str], val: float, test: float) -> str:
+    few = first_images[:FEW]
     for seed in range(1000):
-        if {_draw(group, val, test, seed) for group in groups} == set(SPLITS):
+        if {_draw(image, val, test, seed) for image in few} == set(SPLITS):
             return f"splits.seed: {seed} would fill all three, or raise splits.val and splits.test"
-    return f"there are only {len(groups)} groups: raise splits.val and splits.test, or label more scenes"
+    return f"there are only {len(first_images)} groups: raise splits.val and splits.test, or label more scenes"

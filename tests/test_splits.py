@@ -1,5 +1,6 @@
-"""Splits: no group is on two sides, and a dataset that grows moves nobody."""
+"""Splits: no group is on two sides, names do not matter, and a dataset that grows moves nobody."""
 
+import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from hypothesis import given, settings
 from segmodels import splits
 from segmodels.annotations import MaskFile
 from segmodels.errors import DatasetError, ParamsError
+from segmodels.remembered import Remembered
 from segmodels.samples import Sample, Split
 
 
@@ -17,11 +19,29 @@ def sample(name: str, *, split: Split | None = None, group: str | None = None) -
     return Sample(name, Path(name), MaskFile(Path(name)), split=split, group=group)
 
 
+def image(name: str) -> str:
+    """The hash of the image that a sample of this name has, unless a test says otherwise."""
+    return hashlib.sha256(name.encode()).hexdigest()
+
+
 def assigned(
-    samples: list[Sample], *, method: str = "auto", seed: int = 0, alike: Iterable[tuple[str, str]] = ()
+    samples: list[Sample],
+    *,
+    method: str = "auto",
+    seed: int = 0,
+    alike: Iterable[tuple[str, str]] = (),
+    images: dict[str, str] | None = None,
+    remembered: Remembered | None = None,
 ) -> dict[str, Split]:
+    images = images or {one.id: image(one.id) for one in samples}
     groups = splits.groups_of(samples, None)
-    return splits.assign(samples, groups, method=method, val=0.2, test=0.3, seed=seed, alike=alike)
+    return splits.assign(
+        samples, groups, method=method, val=0.2, test=0.3, seed=seed, images=images, alike=alike, remembered=remembered or {}
+    )
+
+
+def remember(before: dict[str, Split], seed: int = 0) -> Remembered:
+    return Remembered((seed, 0.2, 0.3)).with_images({image(name): split for name, split in before.items()})
 
 
 MANY = [sample(f"i{n}", group=f"g{n % 40}") for n in range(200)]
@@ -33,12 +53,37 @@ growth = st.lists(st.tuples(st.text("abcdef", min_size=1, max_size=4), st.intege
 def test_growth_moves_nobody_and_groups_stay_together(new: list[tuple[str, int]], seed: int) -> None:
     names = dict(new)
     grown = MANY + [sample(name, group=f"g{group}") for name, group in names.items()]
-    before, after = assigned(MANY, seed=seed), assigned(grown, seed=seed)
+    before = assigned(MANY, seed=seed)
+    after = assigned(grown, seed=seed, remembered=remember(before, seed))
     assert {name: after[name] for name in before} == before
     sides: dict[str, set[str]] = {}
     for one in grown:
         sides.setdefault(str(one.group), set()).add(after[one.id])
     assert all(len(found) == 1 for found in sides.values())
+
+
+@given(st.permutations(range(60)), st.integers(0, 10))
+def test_names_do_not_matter(names: list[int], seed: int) -> None:
+    """The same sixty images, called otherwise and listed otherwise, some of them in scenes called otherwise too."""
+    scenes = [f"s{n % 7}" if n < 20 else None for n in range(60)]
+    one = assigned(
+        [sample(f"i{n}", group=scenes[n]) for n in range(60)], seed=seed, images={f"i{n}": image(str(n)) for n in range(60)}
+    )
+    others = [sample(f"cam1/{names[n]}", group=scenes[n] and f"x{scenes[n]}") for n in range(60)]
+    other = assigned(
+        sorted(others, key=lambda one: one.id), seed=seed, images={f"cam1/{names[n]}": image(str(n)) for n in range(60)}
+    )
+    assert [one[f"i{n}"] for n in range(60)] == [other[f"cam1/{names[n]}"] for n in range(60)]
+
+
+@pytest.mark.parametrize("size", [1, 5, 20])
+def test_how_many_stand_together_makes_no_split_larger(size: int) -> None:
+    """A thousand clusters of images that look alike: a binomial with p = 0.3 has a standard deviation of 1.4 %."""
+    many = [sample(f"i{cluster}-{n}") for cluster in range(1000) for n in range(size)]
+    alike = [(f"i{cluster}-0", f"i{cluster}-{n}") for cluster in range(1000) for n in range(1, size)]
+    drawn = list(assigned(many, alike=alike).values())
+    assert drawn.count("test") / len(drawn) == pytest.approx(0.3, abs=0.06)
+    assert drawn.count("val") / len(drawn) == pytest.approx(0.2, abs=0.05)
 
 
 links = st.lists(st.tuples(st.integers(0, 59), st.integers(0, 59)), max_size=25)
@@ -54,7 +99,8 @@ def test_what_is_alike_stays_together_and_nothing_leaves_the_test_set(
     early = [(f"i{a}", f"i{b}") for a, b in known if max(a, b) < 20]
     late = early + [(f"i{a}", f"i{b}") for a, b in found_later if max(a, b) < count]
     try:
-        before, after = assigned(few, seed=seed, alike=early), assigned(many, seed=seed, alike=late)
+        before = assigned(few, seed=seed, alike=early)
+        after = assigned(many, seed=seed, alike=late, remembered=remember(before, seed))
     except DatasetError:  # a split would have no images
         return
     assert all(after[one] == after[other] for one, other in late)
@@ -63,11 +109,11 @@ def test_what_is_alike_stays_together_and_nothing_leaves_the_test_set(
     }
 
 
-def test_what_is_alike_goes_where_one_of_it_is_tested() -> None:
+def test_what_is_found_to_be_alike_goes_where_one_of_it_was_tested() -> None:
     alone = assigned(MANY)
     train, val, test = (next(one.id for one in MANY if alone[one.id] == split) for split in ("train", "val", "test"))
-    assert assigned(MANY, alike=[(train, val)])[train] == "val"
-    both = assigned(MANY, alike=[(train, val), (val, test)])
+    assert assigned(MANY, alike=[(train, val)], remembered=remember(alone))[train] == "val"
+    both = assigned(MANY, alike=[(train, val), (val, test)], remembered=remember(alone))
     assert (both[train], both[val], both[test]) == ("test", "test", "test")
     # the rest of their groups comes along, all else stays
     moved = {one.id for one in MANY if both[one.id] != alone[one.id]}

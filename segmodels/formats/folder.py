@@ -21,7 +21,7 @@ def detect(root: Path) -> str | None:
     there = [f"{name}/" for name in ("images", "masks") if (root / name).is_dir()]
     if "masks/" not in there:
         # what else lies there may be the labels, of another format
-        known = {"images", "classes.json", "samples.csv", "segmodels.json", *COLORS}
+        known = {"images", "classes.json", "samples.csv", "segmodels.json", "splits.parquet", *COLORS}
         others = [path.name for path in root.iterdir() if path.name not in known and not path.name.startswith(".")]
         if others or (there and any((root / "images").rglob("*.json"))):
             return None

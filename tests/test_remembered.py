@@ -1,0 +1,90 @@
+"""Where images are put is remembered with the dataset: whatever becomes of it, what was tested is tested."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from segmodels import remembered
+from segmodels.atomic import write_json
+from segmodels.dataset import open_dataset
+from segmodels.errors import DatasetError
+from segmodels.ingest import Splitting, ingest
+from segmodels.ledger import Ledger
+from segmodels.remembered import Remembered
+from segmodels.store import Store
+from tests.conftest import prepared_at
+
+SHARES = {"val": 0.2, "test": 0.3, "seed": 0}
+SPLITTING = Splitting("group", None, 0.2, 0.3, 0, "together")
+
+
+def picture(number: int) -> np.ndarray:
+    return np.random.default_rng(number).integers(0, 256, (12, 16, 3), np.uint8)
+
+
+def write(root: Path, names: dict[str, int]) -> Path:
+    """A dataset of pictures by their names."""
+    for folder in ("images", "masks"):
+        (root / folder).mkdir(parents=True)
+    for name, number in names.items():
+        Image.fromarray(picture(number)).save(root / "images" / f"{name}.png")
+        Image.fromarray(np.tile(np.array([0, 1], np.uint8), (12, 8))).save(root / "masks" / f"{name}.png")
+    write_json(root / "classes.json", {"classes": [{"id": 0, "name": "a"}, {"id": 1, "name": "b"}]})
+    return root
+
+
+def placed(
+    tmp_path: Path, version: int, names: dict[str, int], splitting: Splitting = SPLITTING
+) -> tuple[dict[int, str], list[str]]:
+    """Bring a version of the dataset in and prepare it: the split of every picture by its number, and what was said."""
+    source, told = write(tmp_path / f"v{version}", names), list[str]()
+    with Ledger(tmp_path / "ledger.db") as ledger:
+        ingest(open_dataset(source), tmp_path / "raw", ledger=ledger, splitting=splitting)
+    shares = {"val": splitting.val, "test": splitting.test, "seed": splitting.seed}
+    store = Store(prepared_at(open_dataset(tmp_path / "raw"), tmp_path / f"store{version}", notice=told.append, **shares))
+    split_of = dict(zip(store.manifest["id"], store.manifest["split"], strict=True))
+    return {number: split_of[name] for name, number in names.items()}, told
+
+
+def test_nothing_moves_as_a_dataset_grows_and_is_renamed(tmp_path: Path) -> None:
+    before, _ = placed(tmp_path, 1, {f"i{n}": n for n in range(40)})
+    assert set(before.values()) == {"train", "val", "test"}
+    after, told = placed(tmp_path, 2, {f"cam1_{n:03d}": n for n in range(70)})
+    assert {number: after[number] for number in before} == before
+    assert not [one for one in told if "drawn anew" in one]
+    # what is taken out and comes back is where it was
+    rest, _ = placed(tmp_path, 3, {f"x{n}": n for n in range(15, 70)})
+    assert rest == {number: after[number] for number in range(15, 70)}
+    again, _ = placed(tmp_path, 4, {f"i{n}": n for n in range(70)})
+    assert again == after
+
+
+def test_another_seed_is_another_draw_and_is_said(tmp_path: Path) -> None:
+    names = {f"i{n}": n for n in range(40)}
+    before, _ = placed(tmp_path, 1, names)
+    told: list[str] = []
+    prepared_at(open_dataset(tmp_path / "raw"), tmp_path / "other", notice=told.append, val=0.2, test=0.3, seed=1)
+    assert any("the splits are drawn anew: splits.seed, val and test were 0, 0.2, 0.3" in one for one in told)
+    after, told = placed(tmp_path, 2, names, Splitting("group", None, 0.2, 0.3, 1, "together"))
+    assert after != before and not [one for one in told if "drawn anew" in one]  # brought in again it is remembered as that
+
+
+def test_what_is_remembered_is_written_and_read(tmp_path: Path) -> None:
+    draw = 3, 0.1, 0.25
+    Remembered(draw).with_images({"ab" * 32: "test", "cd" * 32: "val"}).write(tmp_path)
+    found = remembered.read(tmp_path)
+    assert found is not None and found.draw == draw and len(found) == 2
+    assert (found["ab" * 32], found["cd" * 32], "ef" * 32 in found) == ("test", "val", False)
+    (tmp_path / remembered.NAME).write_bytes(b"no table")
+    with pytest.raises(DatasetError, match="is damaged .*; restore it from the version before"):
+        remembered.read(tmp_path)
+
+
+def test_where_lists_are_given_nothing_is_remembered(tmp_path: Path) -> None:
+    source = write(tmp_path / "data", {f"i{n}": n for n in range(6)})
+    (source / "samples.csv").write_text("id,split\n" + "".join(f"i{n},{('train', 'val', 'test')[n % 3]}\n" for n in range(6)))
+    with Ledger() as ledger:
+        ingest(open_dataset(source), tmp_path / "raw", ledger=ledger, splitting=Splitting("auto", None, 0.2, 0.3, 0, "together"))
+    assert remembered.read(tmp_path / "raw") is None
