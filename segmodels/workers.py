@@ -9,7 +9,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+import psutil
 from pebble import ProcessExpired, ProcessPool
+
+try:
+    import resource
+except ImportError:  # Windows has no such limits
+    resource = None  # type: ignore[assignment]
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -30,6 +36,12 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def _bound_memory(at_most_bytes: int) -> None:
+    """Have a file that asks for more memory than the machine has end in an error of its own, not in the kernel ending others."""
+    if resource is not None:
+        resource.setrlimit(resource.RLIMIT_DATA, (at_most_bytes, resource.getrlimit(resource.RLIMIT_DATA)[1]))
+
+
 def each(
     function: Callable[[Task], Result], tasks: Sequence[Task], *, processes: int | None = None, seconds: Callable[[Task], float]
 ) -> Iterator[Result | Ended]:
@@ -40,12 +52,19 @@ def each(
         processes: how many at once; as many as there are cores if None.
         seconds: how long a task may take.
 
+    A worker has half of the machine's memory at most.
+
     Raises:
         Exception: what the function raised.
     """
     context = multiprocessing.get_context("forkserver")  # a fork of this process, which has threads, may hang
     context.set_forkserver_preload(PRELOADED)
-    pool = ProcessPool(max_workers=min(processes or cores(), max(1, len(tasks))), context=context)
+    pool = ProcessPool(
+        max_workers=min(processes or cores(), max(1, len(tasks))),
+        context=context,
+        initializer=_bound_memory,
+        initargs=[psutil.virtual_memory().total // 2],
+    )
     try:
         waiting = [pool.schedule(function, args=[task], timeout=seconds(task)) for task in tasks]
         for task, future in zip(tasks, waiting, strict=True):

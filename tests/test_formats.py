@@ -3,8 +3,10 @@
 import json
 import os
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -319,3 +321,35 @@ def test_one_class_alone_is_refused(make_dataset: MakeDataset) -> None:
     root = make_dataset({"one": HALVES * 0 + 1}, classes=[{"id": 1, "name": "polyp"}])
     with pytest.raises(DatasetError, match="polyp is the only class: there is nothing to tell it from; list what else"):
         open_dataset(root)
+
+
+def blobs(ids: list[int]) -> np.ndarray:
+    """Thirty regions of random classes: of every pixel that of the nearest of thirty points."""
+    rng = np.random.default_rng(0)
+    points, of = rng.integers(0, [100, 120], (30, 2)), rng.choice(ids, 30)
+    places = np.stack(np.mgrid[:100, :120], axis=-1)
+    nearest = ((places[:, :, None] - points) ** 2).sum(axis=-1).argmin(axis=-1)
+    return of[nearest].astype(np.uint8)
+
+
+@pytest.mark.parametrize("factor", [0.5, 0.7, 1.5, 2.0])
+def test_a_mask_that_was_scaled_as_a_picture_is_named(make_dataset: MakeDataset, factor: float) -> None:
+    """Its classes are all there are, so that no id is unknown."""
+    classes = [{"id": n, "name": f"c{n}"} for n in range(12)]
+    mask = cv2.resize(blobs([0, 3, 8, 11]), None, fx=factor, fy=factor, interpolation=cv2.INTER_LINEAR)
+    text = listed(make_dataset({"one": mask}, classes=classes))
+    assert "masks/one.png: along its borders the mask holds ids between those on either side" in text
+
+
+def test_a_class_that_is_a_rim_is_no_sign_of_scaling(make_dataset: MakeDataset) -> None:
+    """Cells of class 2 in a rim of class 1, one pixel wide, on class 0; and the mask of blobs as it is, and scaled as masks are."""
+    cells = blobs([0, 1])
+    inner = cv2.erode(cells, np.ones((3, 3), np.uint8))
+    sharp = cv2.resize(blobs([0, 3, 8, 11]), None, fx=0.7, fy=0.7, interpolation=cv2.INTER_NEAREST)
+    masks = {"rims": cells + inner, "blobs": blobs([0, 3, 8, 11]), "sharp": sharp}
+    examined(open_dataset(make_dataset(masks, classes=[{"id": n, "name": f"c{n}"} for n in range(12)])))
+
+
+def test_the_masks_of_camvid_are_not_taken_for_scaled(real_data: Path) -> None:
+    dataset = open_dataset(real_data / "camvid")
+    assert len(decoded(replace(dataset, samples=dataset.samples[::40]))) == 18

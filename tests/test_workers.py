@@ -5,6 +5,8 @@ import signal
 import time
 from collections.abc import Sequence
 
+import numpy as np
+import psutil
 import pytest
 
 from segmodels import workers
@@ -22,6 +24,8 @@ def do(task: str) -> str:
         time.sleep(600)
     if task == "slow":
         time.sleep(0.3)
+    if task == "bomb":
+        np.ones(psutil.virtual_memory().total, np.uint8)
     if task == "wrong":
         raise ValueError("not so")
     return task.upper()
@@ -42,3 +46,8 @@ def test_one_that_crashes_or_hangs_costs_its_own_task_alone() -> None:
 def test_an_error_is_raised_here() -> None:
     with pytest.raises(ValueError, match="not so"):
         run(["a", "wrong"])
+
+
+def test_one_that_asks_for_more_memory_than_there_is_gets_an_error() -> None:
+    with pytest.raises(MemoryError):
+        run(["a", "bomb"])
