@@ -336,6 +336,17 @@ def test_a_picture_that_is_listed_twice_is_named(tmp_path: Path) -> None:
         assert (masks["one"] == labels(SCENES["one"])).all()
 
 
+def test_an_id_of_two_pictures_is_named_and_takes_neither(tmp_path: Path) -> None:
+    for write, name in ((coco, "instances_default.json"), (coco_panoptic, "panoptic.json")):
+        root = tmp_path / write.__name__
+        write(root, SCENES)
+        path = next(root.rglob(name))
+        change(path, lambda content: content["images"][1].update(id=content["images"][0]["id"]))
+        ids, problems = left(root)
+        assert len([one for one in problems if "is of 2 pictures (one.png, two.png)" in one]) == 1
+        assert not {"one", "two"} & set(ids)
+
+
 def moved(root: Path, called: str, *pictures: str) -> tuple[list[Path], list[str]]:
     """The pictures that are found where COCO's JSON calls one so."""
     coco(root, {"one": SCENES["one"]})

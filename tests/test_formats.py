@@ -327,9 +327,9 @@ def blobs(ids: list[int]) -> np.ndarray:
     """Thirty regions of random classes: of every pixel that of the nearest of thirty points."""
     rng = np.random.default_rng(0)
     points, of = rng.integers(0, [100, 120], (30, 2)), rng.choice(ids, 30)
-    places = np.stack(np.mgrid[:100, :120], axis=-1)
+    places = np.moveaxis(np.indices((100, 120)), 0, -1)
     nearest = ((places[:, :, None] - points) ** 2).sum(axis=-1).argmin(axis=-1)
-    return of[nearest].astype(np.uint8)
+    return np.asarray(of[nearest], np.uint8)
 
 
 @pytest.mark.parametrize("factor", [0.5, 0.7, 1.5, 2.0])

@@ -1,6 +1,7 @@
 """What COCO's two formats share: JSON files of images, annotations and categories."""
 
 from collections.abc import Hashable, Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,12 @@ def files(root: Path, having: str) -> list[Path]:
 
 
 def _has(path: Path, key: str) -> bool:
+    stat = path.stat()
+    return _told(path, key, stat.st_mtime_ns, stat.st_size)
+
+
+@lru_cache(maxsize=1024)  # COCO's folder has more files than are kept parsed, and each is asked again and again
+def _told(path: Path, key: str, _mtime_ns: int, _size: int) -> bool:
     try:
         content = read_json(path)
     except (DatasetError, OSError):
@@ -67,8 +74,9 @@ def _color(category: dict[str, Any], index: int) -> Color:
     return default_color(index)
 
 
-def images(path: Path, problems: list[str]) -> Iterator[tuple[Any, dict[str, Any]]]:
-    """Every image's id and entry; those without id, file_name, height or width are noted among the problems."""
+def images(path: Path, problems: list[str]) -> Iterator[tuple[Any, dict[str, Any] | None]]:
+    """Every image's id and entry, None where several have the id; these and those that lack something are noted among the problems."""
+    found: dict[Any, list[dict[str, Any]]] = {}
     for place, one in enumerate(read_json(path)["images"]):
         if (
             not isinstance(one, dict)
@@ -77,4 +85,11 @@ def images(path: Path, problems: list[str]) -> Iterator[tuple[Any, dict[str, Any
         ):
             problems.append(f"{path}: images[{place}] is {str(one)[:80]}; expected `id`, `file_name`, `height` and `width`")
             continue
-        yield one["id"], one
+        found.setdefault(one["id"], []).append(one)
+    for number, entries in found.items():
+        if len(entries) > 1:
+            names = ", ".join(str(one["file_name"]) for one in entries[:5])
+            problems.append(
+                f"{path}: image id {number!r} is of {len(entries)} pictures ({names}); which one annotations mean is not known"
+            )
+        yield number, entries[0] if len(entries) == 1 else None

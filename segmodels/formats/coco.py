@@ -51,6 +51,8 @@ def read(root: Path) -> Iterator[Sample]:
         known = set()
         for number, entry in _coco.images(path, problems):
             known.add(number)
+            if entry is None:
+                continue
             picture = pictures.find(str(entry["file_name"]), beside=path)
             if isinstance(picture, str):
                 problems.append(f"{path}: image {number}: {picture}")

@@ -56,7 +56,10 @@ def read(root: Path) -> Iterator[Sample]:
             if not isinstance(image, Hashable) or image not in entries:
                 problems.append(f"{path}: annotations[{place}]: there is no image {image!r}")
                 continue
-            picture = pictures.find(str(entries[image]["file_name"]), beside=path)
+            entry = entries[image]
+            if entry is None:
+                continue
+            picture = pictures.find(str(entry["file_name"]), beside=path)
             if isinstance(picture, str):
                 problems.append(f"{path}: image {image}: {picture}")
             elif picture in found:
