@@ -78,6 +78,10 @@ def place(
             f"in; scores before and after are not of the same images"
         )
         remembered = None
+    left_out = splits.without_list(samples)
+    if is_given and left_out:
+        tested = "the validation list is tested, and " if "test" in left_out else ""
+        notice(f"the dataset has no list for {' and '.join(left_out)}: {tested}validation images are drawn from training")
     alike = linked(fingerprints, near_duplicates)
 
     def draw(draw_seed: int, before: Mapping[str, Split]) -> dict[str, Split]:

@@ -81,7 +81,7 @@ def _write(
 ) -> list[Suspect]:
     """Write the store; returns which labels may be wrong. Of a large dataset this alone takes memory, which ends with it."""
     groups = splits.groups_of(dataset.samples, group_pattern)
-    if splits.are_given(dataset.samples, shares["method"]):
+    if shares["method"] == "given":
         splits.given(dataset.samples)  # what is wrong with them is said before any work
     with locks.held(kept / "lock"):
         made = packing.pack(dataset, ledger, kept, processes=processes, progress=progress)

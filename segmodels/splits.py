@@ -49,7 +49,8 @@ def assign(
     """The split of every sample by its id.
 
     Args:
-        method: "given" takes the dataset's lists, "group" draws by group, "auto" takes lists where there are any.
+        method: "given" takes the dataset's lists, "group" draws by group, "auto" takes lists where there are any, and draws what they
+            leave out: validation from training; without a test list that of validation is tested.
         val, test: shares of what stands together, where drawn.
         images: the hash of every sample's image, by its id.
         alike: ids of samples that must stand together, where drawn.
@@ -59,9 +60,9 @@ def assign(
     Raises:
         DatasetError: a split would have no images, or lists are asked for and some samples are on none.
     """
-    if are_given(samples, method):
-        return given(samples)
     together = _together(set(groups.values()), [(groups[one], groups[other]) for one, other in alike])
+    if are_given(samples, method):
+        return given(samples) if method == "given" else _completed(_listed(samples), groups, together, images, val, seed)
     first_image: dict[str, str] = {}
     before: dict[str, Split] = {}
     for name, group in groups.items():
@@ -85,13 +86,49 @@ def given(samples: Sequence[Sample]) -> dict[str, Split]:
     Raises:
         DatasetError: a split would have no images, or some samples are on no list.
     """
+    splits = _listed(samples)
+    _refuse_empty(splits, "the dataset's lists leave it out; add a list for it, or set splits.method: auto or group")
+    return splits
+
+
+def without_list(samples: Sequence[Sample]) -> list[Split]:
+    """The splits that the dataset's lists have nothing for, where it has lists."""
+    listed = {sample.split for sample in samples}
+    return [split for split in SPLITS if split not in listed] if listed != {None} else []
+
+
+def _listed(samples: Sequence[Sample]) -> dict[str, Split]:
     missing = [sample.id for sample in samples if sample.split is None]
     if missing:
         raise DatasetError(
             f"{len(missing)} of {len(samples)} samples are on no list, e.g. {min(missing)}; list them or set splits.method: group"
         )
-    splits = {sample.id: sample.split for sample in samples if sample.split is not None}
-    _refuse_empty(splits, "the dataset's lists leave it out; add a list for it or set splits.method: group")
+    return {sample.id: sample.split for sample in samples if sample.split is not None}
+
+
+def _completed(
+    listed: dict[str, Split],
+    groups: Mapping[str, str],
+    together: Mapping[str, str],
+    images: Mapping[str, str],
+    val: float,
+    seed: int,
+) -> dict[str, Split]:
+    """Lists as they are published, whose test images have no labels: the validation list is tested; validation is drawn from training."""
+    there = set(listed.values())
+    if there >= set(SPLITS):
+        return listed
+    splits: dict[str, Split] = {
+        name: "test" if split == "val" and "test" not in there else split for name, split in listed.items()
+    }
+    train = [name for name, split in splits.items() if split == "train"]
+    first_image: dict[str, str] = {}
+    for name in train:
+        root = together[groups[name]]
+        first_image[root] = min(first_image.get(root, images[name]), images[name])
+    if "val" not in splits.values():
+        splits |= {name: _draw(first_image[together[groups[name]]], val, 0, seed) for name in train}
+    _refuse_empty(splits, "the dataset's lists leave it out, and what is drawn from training does not fill it; add a list for it")
     return splits
 
 

@@ -161,9 +161,34 @@ def test_two_groups_cannot_fill_three_splits() -> None:
         assigned([sample(f"i{n}", group=f"g{n % 2}") for n in range(50)])
 
 
-def test_a_missing_list_is_refused() -> None:
-    with pytest.raises(DatasetError, match="the split val would have no images"):
+def test_a_missing_list_is_refused_where_lists_are_asked_for() -> None:
+    with pytest.raises(
+        DatasetError, match="the split val would have no images .*; add a list for it, or set splits.method: auto"
+    ):
+        assigned([sample("a", split="test"), sample("b", split="train")], method="given")
+    with pytest.raises(DatasetError, match="the split val would have no images .* what is drawn from training does not fill it"):
         assigned([sample("a", split="test"), sample("b", split="train")])
+
+
+def published(n: int) -> Split:
+    return "val" if n % 4 == 0 else "train"
+
+
+def test_without_a_test_list_that_of_validation_is_tested() -> None:
+    """As VOC, COCO, Cityscapes and ADE20K are published; scenes of five, each on one side."""
+    samples = [sample(f"i{n}", split=published(n // 5), group=f"g{n // 5}") for n in range(400)]
+    found = assigned(samples)
+    assert {one.id for one in samples if one.split == "val"} == {name for name, split in found.items() if split == "test"}
+    drawn = [found[one.id] for one in samples if one.split == "train"]
+    assert 0.08 < drawn.count("val") / len(drawn) < 0.35  # a fifth of sixty scenes
+    assert all(found[f"i{n}"] == found[f"i{n // 5 * 5}"] for n in range(400))
+
+
+def test_without_a_validation_list_validation_is_drawn_from_training() -> None:
+    lists: tuple[Split, Split] = ("test", "train")
+    found = assigned([sample(f"i{n}", split=lists[n % 4 > 0]) for n in range(200)])
+    assert all((found[f"i{n}"] == "test") == (n % 4 == 0) for n in range(200))
+    assert 15 < list(found.values()).count("val") < 50
 
 
 def test_groups_by_pattern() -> None:
