@@ -255,6 +255,13 @@ def ingest(
         f"mostly {width} x {height} (width x height)",
         markup=False,
     )
+    if ingested.num_gone:
+        console.err.print(
+            f"{ingested.num_gone} files that {RAW} had are not in {source}, and are gone from it; the version before keeps them, "
+            f"`segmodels diff` shows what changed",
+            style="yellow",
+            markup=False,
+        )
     if ingested.left_out:
         console.err.print(
             f"{len(ingested.left_out)} files or entries were left out; {_listed(ingested.left_out, source)}",
@@ -445,9 +452,12 @@ def main() -> None:
 
 
 def _read(path: Path) -> "Params":
+    from segmodels import bounds
     from segmodels.params import read
 
-    return read(path)
+    settings = read(path)
+    bounds.set_max_pixels(int(settings.dataset.max_megapixels * 1e6))
+    return settings
 
 
 if __name__ == "__main__":

@@ -13,13 +13,12 @@ import numpy as np
 import tifffile
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from segmodels import bounds
 from segmodels.errors import DatasetError
 from segmodels.samples import IGNORE_INDEX, RGB, ImageArray, ImageKind, Int32Array, SegmentationClass, UInt8Array, trained
 
 FILE_FORMATS = ("PNG", "JPEG", "TIFF", "WEBP", "BMP")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp")
-MAX_PIXELS = 50_000_000
-"""Larger images are refused: a file of a few KB can claim any size (decompression bomb)."""
 
 _LAYER = {0: 0, 1: 1, 255: 1, 127: IGNORE_INDEX, 128: IGNORE_INDEX}
 _PNG_END = b"IEND\xaeB`\x82"
@@ -98,8 +97,8 @@ def _read_channels(path: Path, kind: ImageKind) -> ImageArray:
         raise DatasetError(
             f"{path}: image has {channels} channels, the dataset {kind.channels}; export it anew, or set dataset.channels in params.yaml"
         )
-    if height * width > MAX_PIXELS:
-        raise DatasetError(f"{path}: {width} x {height} pixels, more than {MAX_PIXELS:,}; cut it into tiles")
+    if wrong := bounds.too_large(width, height):
+        raise DatasetError(f"{path}: {wrong}")
     values = _tiff(path, lambda file: file.series[0].asarray())
     image: ImageArray = values if values.shape[-1] == channels else np.moveaxis(values, 0, -1)
     if image.dtype not in (np.uint8, np.uint16):
@@ -299,8 +298,8 @@ def _open(path: Path) -> Image.Image:
 def _decode(path: Path) -> Image.Image:
     image = Image.open(path, formats=FILE_FORMATS)
     try:
-        if image.width * image.height > MAX_PIXELS:
-            raise DatasetError(f"{path}: {image.width} x {image.height} pixels, more than {MAX_PIXELS:,}; cut it into tiles")
+        if wrong := bounds.too_large(image.width, image.height):
+            raise DatasetError(f"{path}: {wrong}")
         image.info[_RAW] = str([tile[3] for tile in image.tile])
         image.load()
         if image.format == "PNG":

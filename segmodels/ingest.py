@@ -39,12 +39,19 @@ class Splitting:
 
 @dataclass(frozen=True)
 class Ingested:
-    """What was brought in. `sizes` counts images by (height, width); `left_out` says what is wrong with the rest."""
+    """What was brought in.
+
+    Attributes:
+        sizes: counts images by (height, width).
+        left_out: what is wrong with the rest.
+        num_gone: how many files the copy before had that this one has not.
+    """
 
     num_images: int
     num_classes: int
     sizes: Counter[tuple[int, int]]
     left_out: list[str]
+    num_gone: int
 
 
 def ingest(
@@ -96,8 +103,9 @@ def ingest(
         left_out_ids=sorted({one.id for one in dataset.samples} - {one.id for one in sound}),
     )
     copies = {path.relative_to(dataset.root): path for path in files}
-    ingested = Ingested(len(sound), len(dataset.classes), sizes, left_out)
     there = _files(destination)
+    gone = there.keys() - {str(destination / inside) for inside in (*copies, NOTED, remembered.NAME)}
+    ingested = Ingested(len(sound), len(dataset.classes), sizes, left_out, len(gone))
     same = _unchanged(copies, hashes, destination, there, ledger)
     changed = list[str]()
     before = remembered.read(destination)

@@ -60,6 +60,7 @@ class Dataset(Section):
     task: Auto | Task = "auto"
     channels: int = Field(default=3, ge=1, le=64)  # of the images: 1 for gray, 3 for RGB, more are read from TIFF
     bits: Literal[8, 16] = 8  # a channel
+    max_megapixels: float = Field(default=50, gt=0)  # of an image; what claims more is refused before it is decoded
 
     @property
     def kind(self) -> ImageKind:

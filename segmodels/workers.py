@@ -12,6 +12,8 @@ from typing import TypeVar
 import psutil
 from pebble import ProcessExpired, ProcessPool
 
+from segmodels import bounds
+
 try:
     import resource
 except ImportError:  # Windows has no such limits
@@ -36,10 +38,11 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _bound_memory(at_most_bytes: int) -> None:
+def _bound(memory_bytes: int, pixels: int) -> None:
     """Have a file that asks for more memory than the machine has end in an error of its own, not in the kernel ending others."""
+    bounds.set_max_pixels(pixels)
     if resource is not None:
-        resource.setrlimit(resource.RLIMIT_DATA, (at_most_bytes, resource.getrlimit(resource.RLIMIT_DATA)[1]))
+        resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, resource.getrlimit(resource.RLIMIT_DATA)[1]))
 
 
 def each(
@@ -62,8 +65,8 @@ def each(
     pool = ProcessPool(
         max_workers=min(processes or cores(), max(1, len(tasks))),
         context=context,
-        initializer=_bound_memory,
-        initargs=[psutil.virtual_memory().total // 2],
+        initializer=_bound,
+        initargs=[psutil.virtual_memory().total // 2, bounds.max_pixels()],
     )
     try:
         waiting = [pool.schedule(function, args=[task], timeout=seconds(task)) for task in tasks]

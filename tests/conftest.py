@@ -31,6 +31,10 @@ REPOSITORY = Path(__file__).parent.parent
 REAL = REPOSITORY.parent / "shared" / "data"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--kills", type=int, default=20, help="how often test_random_kills.py kills a training")
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """Real images that are not part of the project."""

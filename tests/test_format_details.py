@@ -18,10 +18,11 @@ import pytest
 from PIL import Image
 from pycocotools import mask as run_lengths
 
-from segmodels import catalog
+from segmodels import bounds, catalog
 from segmodels.annotations import Region
 from segmodels.dataset import detect, open_dataset
 from segmodels.errors import DatasetError
+from segmodels.images import read_image
 from segmodels.ingest import ingest
 from segmodels.ledger import Ledger
 from segmodels.samples import IGNORE_INDEX
@@ -461,6 +462,28 @@ def test_masks_that_claim_any_size_take_no_memory(tmp_path: Path) -> None:
         assert ids == ["three", "two"]
         assert f"{tmp_path / 'labelme' / 'one.json'}: the mask of 'tree' is no PNG in base64" in problem
         assert said in problem
+
+
+def test_a_labelme_file_that_was_cut_is_named(tmp_path: Path) -> None:
+    labelme(tmp_path, SCENES)
+    path = tmp_path / "one.json"
+    path.write_text(path.read_text()[:-20])
+    ids, [problem] = left(tmp_path)
+    assert ids == ["three", "two"]
+    assert problem.startswith(f"{path}: ")
+
+
+def test_what_is_larger_than_believed_is_decoded_when_its_owner_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bounds, "_max_pixels", bounds.max_pixels())  # as they were, afterwards
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
+    path = tmp_path / "large.png"
+    path.write_bytes(base64.b64decode(png_without_pixels(20_000, 20_000)))  # more than twice what Pillow takes for no bomb
+    bounds.set_max_pixels(400_000_000)
+    with pytest.raises(DatasetError, match="truncated"):
+        read_image(path)
+    bounds.set_max_pixels(399_999_999)
+    with pytest.raises(DatasetError, match=r"20000 x 20000 pixels, more than 399,999,999; .* or raise dataset.max_megapixels"):
+        read_image(path)
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from segmodels import bounds
 from segmodels.annotations import BACKGROUND, FARTHEST_PX, Region, Regions, is_background
 from segmodels.errors import DatasetError
 from segmodels.formats._files import Pictures, matching, read_text, split_of, unique_ids
-from segmodels.images import MAX_PIXELS
 from segmodels.samples import Color, Sample, SegmentationClass, default_color
 
 ELLIPSE_CORNERS = 72
@@ -69,8 +69,8 @@ def read(root: Path) -> Iterator[Sample]:
                 continue
             try:
                 size = int(image.get("height", "")), int(image.get("width", ""))
-                if size[0] * size[1] > MAX_PIXELS:  # before memory is taken for masks of that size
-                    raise ValueError(f"is said to have {size[1]} x {size[0]} pixels, more than {MAX_PIXELS:,}; cut it into tiles")
+                if wrong := bounds.too_large(size[1], size[0]):  # before memory is taken for masks of that size
+                    raise ValueError(f"is said to have {wrong}")
                 shapes = sorted((one for one in image if one.tag in KINDS), key=lambda one: int(one.get("z_order", "0")))
                 regions = [_region(one, size) for one in shapes]
             except (ValueError, TypeError) as error:

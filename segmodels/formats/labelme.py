@@ -16,10 +16,11 @@ import pydantic
 from numpy.typing import NDArray
 from PIL import Image
 
+from segmodels import bounds
 from segmodels.annotations import BACKGROUND, FARTHEST_PX, Region, Regions, is_background
 from segmodels.errors import DatasetError
 from segmodels.formats._files import Pictures, matching, read_json, unique_ids
-from segmodels.images import MAX_PIXELS
+from segmodels.images import SUFFIXES
 from segmodels.samples import Sample, SegmentationClass, default_color
 
 IGNORED = "__ignore__"
@@ -69,7 +70,7 @@ def read(root: Path) -> Iterator[Sample]:
     """
     pictures, problems = Pictures(root), list[str]()
     found: dict[Path, Regions] = {}
-    for path in _listed(root):
+    for path in _listed(root, problems):
         try:
             content = _File.model_validate(read_json(path))
             regions = [_region(shape) for shape in content.shapes]
@@ -100,11 +101,14 @@ def read(root: Path) -> Iterator[Sample]:
         raise DatasetError(f"{root}: {len(problems)} entries cannot be used", problems)
 
 
-def _listed(root: Path) -> Iterator[Path]:
+def _listed(root: Path, problems: list[str] | None = None) -> Iterator[Path]:
+    """Files that labelme wrote; `problems` is told of those that lie where it writes, beside an image of their name, and cannot be read."""
     for path in matching(root, "**/*.json"):
         try:
             content = read_json(path)
-        except DatasetError:
+        except DatasetError as error:
+            if problems is not None and any(path.with_suffix(suffix).is_file() for suffix in SUFFIXES):
+                problems.append(str(error))
             continue
         if isinstance(content, dict) and isinstance(content.get("shapes"), list) and isinstance(content.get("imagePath"), str):
             yield path
@@ -134,8 +138,8 @@ def _bitmap(shape: _Shape) -> NDArray[np.bool_]:
     try:
         file = io.BytesIO(base64.b64decode(shape.mask or "", validate=True))
         with warnings.catch_warnings(action="ignore"), Image.open(file, formats=("PNG",)) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise ValueError(f"{image.width} x {image.height} pixels, more than {MAX_PIXELS:,}")
+            if wrong := bounds.too_large(image.width, image.height):
+                raise ValueError(wrong)
             return np.asarray(image.convert("L")) > 0
     except (binascii.Error, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ValueError(f"the mask of {shape.label!r} is no PNG in base64 ({error})") from error

@@ -71,6 +71,27 @@ def test_what_is_wrong_is_a_table_a_json_and_a_csv(params_file: Path, tmp_path: 
     assert not list((tmp_path / "reports").glob("problems.*"))  # mended
 
 
+def test_a_person_says_how_large_images_may_be(params_file: Path, tmp_path: Path) -> None:
+    written(folder, tmp_path / "source", SCENES)
+    params_file.write_text(params_file.read_text().replace("{format: auto}", "{format: auto, max_megapixels: 0.0009}"))
+    segmodels("ingest", "source", cwd=tmp_path, code=2)
+    found = json.loads((tmp_path / "reports" / "problems.json").read_text())
+    assert {one["fault"] for one in found} == {f"{WIDTH} x {HEIGHT} pixels, more than 900"}
+    assert {one["remedy"] for one in found} == {"cut it into tiles, or raise dataset.max_megapixels in params.yaml"}
+    params_file.write_text(params_file.read_text().replace("0.0009", "0.001"))
+    segmodels("ingest", "source", cwd=tmp_path)
+
+
+def test_what_is_gone_since_the_last_time_is_said(params_file: Path, tmp_path: Path) -> None:
+    root = written(folder, tmp_path / "source", SCENES)
+    assert "gone" not in segmodels("ingest", "source", cwd=tmp_path).stderr
+    for path in root.rglob("two.png"):
+        path.unlink()
+    said = " ".join(segmodels("ingest", "source", cwd=tmp_path).stderr.split())
+    assert "2 files that data/raw had are not in source, and are gone from it" in said
+    assert "gone" not in segmodels("ingest", "source", cwd=tmp_path).stderr
+
+
 @pytest.mark.parametrize("write", [folder, camvid, voc, coco])
 def test_quarantine_takes_in_the_rest_and_keeps_the_list(write: Callable[..., None], params_file: Path, tmp_path: Path) -> None:
     root = spoiled(write, tmp_path / "source")
