@@ -7,17 +7,20 @@ import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 from pycocotools import mask as run_lengths
 
 from segmodels import catalog
 from segmodels.dataset import open_dataset
 from segmodels.errors import DatasetError
-from segmodels.samples import SegmentationClass
+from segmodels.samples import Sample, SegmentationClass
 from tests.conftest import decoded, examined
 
 HEIGHT, WIDTH = 24, 40
@@ -136,7 +139,7 @@ def voc(root: Path, scenes: dict[str, list[Box]]) -> None:
     for name, objects in scenes.items():
         picture(root / "JPEGImages" / f"{name}.png")
         values(root / "SegmentationClass" / f"{name}.png", colored(labels(objects)))
-        shown = np.array([(0, 0, 0), (128, 0, 0), (0, 128, 0), (128, 128, 0)], np.uint8)
+        shown = np.array([(0, 0, 0), (128, 0, 0), (0, 128, 0), (128, 128, 0), (0, 0, 128), (128, 0, 128)], np.uint8)
         values(root / "SegmentationObject" / f"{name}.png", shown[numbers(objects)])
     (root / "ImageSets" / "Segmentation").mkdir(parents=True)
     (root / "ImageSets" / "Segmentation" / "default.txt").write_text("\n".join(scenes))
@@ -320,15 +323,44 @@ def test_the_same_scenes_are_the_same_masks(write: Callable[..., None], tmp_path
         assert (found[name][1] == labels(objects)).all(), name
 
 
+@st.composite
+def boxes(draw: st.DrawFn) -> Box:
+    left, top = draw(st.integers(0, WIDTH - 1)), draw(st.integers(0, HEIGHT - 1))
+    right, bottom = draw(st.integers(left + 1, WIDTH)), draw(st.integers(top + 1, HEIGHT))
+    return Box(draw(st.sampled_from(NAMES[1:])), left, top, right, bottom)
+
+
+@pytest.mark.parametrize("write", WRITERS)
+@settings(max_examples=40)
+@given(st.lists(st.lists(boxes(), max_size=5), max_size=3))
+def test_what_is_written_is_what_is_read(write: Callable[..., None], drawn: list[list[Box]]) -> None:
+    # the first has every class: formats without a list know no others
+    scenes = {"one": SCENES["one"]} | {f"drawn-{number}": objects for number, objects in enumerate(drawn)}
+    with TemporaryDirectory() as folder:
+        dataset = open_dataset(written(write, Path(folder) / "data", scenes))
+        found = {sample.id: (sample, mask) for sample, _, mask in decoded(dataset)}
+        assert found.keys() == scenes.keys()
+        for name, objects in scenes.items():
+            sample, mask = found[name]
+            assert (mask == labels(objects)).all()
+            if write not in WITHOUT_OBJECTS:
+                same_objects(sample, objects)
+
+
 @pytest.mark.parametrize("write", [one for one in WRITERS if one not in WITHOUT_OBJECTS])
 def test_the_same_scenes_are_the_same_objects(write: Callable[..., None], tmp_path: Path) -> None:
     dataset = open_dataset(written(write, tmp_path / "data", SCENES))
     for sample in dataset.samples:
-        found, expected = sample.instances((HEIGHT, WIDTH)), numbers(SCENES[sample.id])
-        assert found is not None
-        pairs = set(zip(found.reshape(-1).tolist(), expected.reshape(-1).tolist(), strict=True))
-        assert len(pairs) == len({one for one, _ in pairs}) == len({other for _, other in pairs})  # equal but for their order
-        assert ((found == 0) == (expected == 0)).all()
+        same_objects(sample, SCENES[sample.id])
+
+
+def same_objects(sample: Sample, objects: list[Box]) -> None:
+    """Equal but for the order of their numbers."""
+    found, expected = sample.instances((HEIGHT, WIDTH)), numbers(objects)
+    assert found is not None
+    pairs = set(zip(found.reshape(-1).tolist(), expected.reshape(-1).tolist(), strict=True))
+    assert len(pairs) == len({one for one, _ in pairs}) == len({other for _, other in pairs})
+    assert ((found == 0) == (expected == 0)).all()
 
 
 @pytest.mark.parametrize("write", WITH_HOLES)
