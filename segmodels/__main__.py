@@ -349,7 +349,7 @@ def train(
     """Train a candidate to a bundle; an interrupted training goes on from its last epoch."""
     settings = _read(path)
     chosen = settings.candidate(candidate)
-    from segmodels import device
+    from segmodels import device, memory
     from segmodels.decisions import settle
     from segmodels.objective import Term
     from segmodels.progress import TrainingProgress
@@ -386,6 +386,8 @@ def train(
         "loss": [term._asdict() for term in plan.loss],
         "decisions": {one.key: one.reason for one in decisions},
     }
+    if device.default().type == "cpu" and plan.settings.devices == 1:  # of several each would count what is left for itself
+        memory.bound()
     tracked = CandidateRun(settings.project, candidate, params=used, dataset=RAW)
     progress = TrainingProgress(candidate, PROGRESS / f"{candidate}.json")
 

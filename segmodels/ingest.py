@@ -155,7 +155,7 @@ def _placed(
         )
     except InputError:  # a split would have no images yet, or a group no name: that is said where they are needed
         return None
-    return known.with_images({images[name]: split for name, split in drawn.items()})
+    return known.with_samples(drawn, images)
 
 
 def _outside(source: Path, files: Sequence[Path]) -> list[str]:

@@ -1,9 +1,13 @@
 """How much of the machine's memory this process may still take: what is free, or what its container is allowed."""
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
+
+if sys.platform == "linux":
+    import resource
 
 MEMBERSHIP, GROUPS = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
 
@@ -11,6 +15,17 @@ MEMBERSHIP, GROUPS = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
 def available_bytes(membership: Path = MEMBERSHIP, groups: Path = GROUPS) -> int:
     """Of the machine and of every control group that the process is in, that of the least."""
     return min([psutil.virtual_memory().available, *_left(membership, groups)])
+
+
+def bound() -> None:
+    """Have this process fail to get what the machine has not, which it can answer; Linux would grant it, and end a process later.
+
+    On Linux alone: others say no by themselves.
+    """
+    if sys.platform == "linux":
+        wanted = psutil.Process().memory_info().data + available_bytes()
+        soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+        resource.setrlimit(resource.RLIMIT_DATA, (wanted if soft == resource.RLIM_INFINITY else min(soft, wanted), hard))
 
 
 def _left(membership: Path, groups: Path) -> Iterator[int]:

@@ -84,7 +84,7 @@ def place(
         notice(f"the dataset has no list for {' and '.join(left_out)}: {tested}validation images are drawn from training")
     alike = linked(fingerprints, near_duplicates)
 
-    def draw(draw_seed: int, before: Mapping[str, Split]) -> dict[str, Split]:
+    def draw(draw_seed: int, before: Remembered | None) -> dict[str, Split]:
         return splits.assign(
             samples,
             groups,
@@ -97,12 +97,12 @@ def place(
             remembered=before,
         )
 
-    assigned = draw(seed, remembered or {})
+    assigned = draw(seed, remembered)
     known = {sample.id for sample in samples if has_groups or sample.group is not None}
     leaking = leaks.find(
         [Placed(name, split, groups[name] if name in known else None, fingerprints[name]) for name, split in assigned.items()]
     )
-    return Placement(assigned, leaking, None if is_given else lambda other_seed: draw(other_seed, {}))
+    return Placement(assigned, leaking, None if is_given else lambda other_seed: draw(other_seed, None))
 
 
 def linked(fingerprints: Mapping[str, Fingerprint], near_duplicates: Literal["together", "ignore"]) -> list[tuple[str, str]]:

@@ -9,9 +9,9 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from types import MappingProxyType
 
 from segmodels.errors import DatasetError, ParamsError
+from segmodels.remembered import Remembered
 from segmodels.samples import SPLITS, Sample, Split
 
 FEW = 200
@@ -44,7 +44,7 @@ def assign(
     seed: int,
     images: Mapping[str, str],
     alike: Iterable[tuple[str, str]] = (),
-    remembered: Mapping[str, Split] = MappingProxyType({}),
+    remembered: Remembered | None = None,
 ) -> dict[str, Split]:
     """The split of every sample by its id.
 
@@ -54,8 +54,8 @@ def assign(
         val, test: shares of what stands together, where drawn.
         images: the hash of every sample's image, by its id.
         alike: ids of samples that must stand together, where drawn.
-        remembered: where images were put before, by their hashes: there they stay, with all that stands together with them. Where
-            several of these were put apart, before it was known that they belong together, all of them are tested if one was.
+        remembered: where samples were put before: there they stay, with all that stands together with them. Where several of these
+            were put apart, before it was known that they belong together, all of them are tested if one was.
 
     Raises:
         DatasetError: a split would have no images, or lists are asked for and some samples are on none.
@@ -68,8 +68,8 @@ def assign(
     for name, group in groups.items():
         root, image = together[group], images[name]
         first_image[root] = min(first_image.get(root, image), image)
-        if image in remembered:
-            before[root] = max(before.get(root, "train"), remembered[image], key=SPLITS.index)
+        if remembered is not None and (known := remembered.split(image, name)) is not None:
+            before[root] = max(before.get(root, "train"), known, key=SPLITS.index)
     side = {root: before.get(root) or _draw(image, val, test, seed) for root, image in first_image.items()}
     splits = {name: side[together[group]] for name, group in groups.items()}
     largest = max(Counter(together.values()).values())

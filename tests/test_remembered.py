@@ -61,6 +61,12 @@ def test_nothing_moves_as_a_dataset_grows_and_is_renamed(tmp_path: Path) -> None
     assert again == after
 
 
+def test_what_is_exported_anew_stays_where_it_was(tmp_path: Path) -> None:
+    before, _ = placed(tmp_path, 1, {f"i{n}": n for n in range(40)})
+    after, _ = placed(tmp_path, 2, {f"i{n}": 100 + n for n in range(40)})  # other pixels
+    assert {number - 100: split for number, split in after.items()} == before
+
+
 def test_another_seed_is_another_draw_and_is_said(tmp_path: Path) -> None:
     names = {f"i{n}": n for n in range(40)}
     before, _ = placed(tmp_path, 1, names)
@@ -73,10 +79,17 @@ def test_another_seed_is_another_draw_and_is_said(tmp_path: Path) -> None:
 
 def test_what_is_remembered_is_written_and_read(tmp_path: Path) -> None:
     draw = 3, 0.1, 0.25
-    Remembered(draw).with_images({"ab" * 32: "test", "cd" * 32: "val"}).write(tmp_path)
+    images = {"one": "ab" * 32, "two": "cd" * 32}
+    Remembered(draw).with_samples({"one": "test", "two": "val"}, images).write(tmp_path)
     found = remembered.read(tmp_path)
-    assert found is not None and found.draw == draw and len(found) == 2
-    assert (found["ab" * 32], found["cd" * 32], "ef" * 32 in found) == ("test", "val", False)
+    assert found is not None and found.draw == draw
+    for image, name, split in (
+        ("ab" * 32, "renamed", "test"),
+        ("ef" * 32, "two", "val"),  # exported anew
+        ("ab" * 32, "two", "test"),  # a name that another has now
+        ("ef" * 32, "new", None),
+    ):
+        assert found.split(image, name) == split
     (tmp_path / remembered.NAME).write_bytes(b"no table")
     with pytest.raises(DatasetError, match="is damaged .*; restore it from the version before"):
         remembered.read(tmp_path)

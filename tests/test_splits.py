@@ -36,12 +36,12 @@ def assigned(
     images = images or {one.id: image(one.id) for one in samples}
     groups = splits.groups_of(samples, None)
     return splits.assign(
-        samples, groups, method=method, val=0.2, test=0.3, seed=seed, images=images, alike=alike, remembered=remembered or {}
+        samples, groups, method=method, val=0.2, test=0.3, seed=seed, images=images, alike=alike, remembered=remembered
     )
 
 
 def remember(before: dict[str, Split], seed: int = 0) -> Remembered:
-    return Remembered((seed, 0.2, 0.3)).with_images({image(name): split for name, split in before.items()})
+    return Remembered((seed, 0.2, 0.3)).with_samples(before, {name: image(name) for name in before})
 
 
 MANY = [sample(f"i{n}", group=f"g{n % 40}") for n in range(200)]

@@ -16,17 +16,17 @@ from tests.pipeline.test_cli import segmodels
 
 UNET = PARAMS[: PARAMS.index("  pspnet:\n")]
 WITH_LITTLE_MEMORY = """
-import resource, sys
-import lightning.pytorch, psutil, torch._dynamo
+import sys
+import lightning.pytorch, torch._dynamo
 import segmodels.decisions, segmodels.progress, segmodels.tracking, segmodels.train
+from segmodels import memory
 from segmodels.__main__ import main
 
-there = psutil.Process().memory_info().data + {mib} * 2**20
-resource.setrlimit(resource.RLIMIT_DATA, (there, resource.RLIM_INFINITY))
+memory.available_bytes = lambda: {mib} * 2**20
 sys.argv = ["segmodels", "train", "unet"]
 main()
 """
-"""What a training needs beyond what its modules took is limited, to a number of MiB."""
+"""A machine that has so many MiB left when the training begins, beyond what the program's modules took."""
 
 
 def prepared_project(folder: Path, drawn: Path, training: str) -> Path:

@@ -1,7 +1,6 @@
 """The registry and its gate, in a real MLflow database, with models whose scores are known by hand."""
 
 import json
-import shutil
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +17,8 @@ from flows import registry
 from flows.registry import Verdict
 from segmodels import bundle, network, tracking
 from segmodels.dataset import open_dataset
+from segmodels.ingest import Splitting, ingest
+from segmodels.ledger import Ledger
 from segmodels.samples import SegmentationClass
 from segmodels.store import Store
 from tests.conftest import prepared_at
@@ -183,8 +184,9 @@ def test_a_champion_that_knows_other_classes_is_replaced(models: Registry) -> No
 
 
 def edited(drawn: Path, folder: Path, edit: Callable[[Path, str], None], name: str) -> Path:
-    """The drawn dataset with an edit of the image `name`, prepared as the other is."""
-    shutil.copytree(drawn, folder / "raw")
+    """The drawn dataset, which remembers its splits, with an edit of the image `name`, prepared as the other is."""
+    with Ledger() as ledger:
+        ingest(open_dataset(drawn), folder / "raw", ledger=ledger, splitting=Splitting("group", None, 0.2, 0.3, 0, "together"))
     edit(folder / "raw", name)
     return prepared_at(open_dataset(folder / "raw"), folder / "store")
 
