@@ -179,6 +179,7 @@ def test_a_cpu_s_memory_is_measured_before_more_is_asked_for(prepared: Path, tmp
     assert (ample, int(little) < 8) == ("8", True)
 
 
+@pytest.mark.slow
 def test_everything_auto_is_said_kept_and_used(drawn: Path, params_file: Path, tmp_path: Path) -> None:
     start, end = PARAMS.index("  pspnet:\n"), PARAMS.index("training: {size_px")
     text = PARAMS[:start] + "training: {size_px: auto, epochs: 1, seed: 0}\n"
