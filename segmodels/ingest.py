@@ -104,7 +104,7 @@ def ingest(
     )
     copies = {path.relative_to(dataset.root): path for path in files}
     there = _files(destination)
-    gone = there.keys() - {str(destination / inside) for inside in (*copies, NOTED, remembered.NAME)}
+    gone = there.keys() - {str(destination / inside) for inside in (*copies, Path(NOTED), Path(remembered.NAME))}
     ingested = Ingested(len(sound), len(dataset.classes), sizes, left_out, len(gone))
     same = _unchanged(copies, hashes, destination, there, ledger)
     changed = list[str]()

@@ -49,9 +49,10 @@ def test_killed_at_random_it_ends_as_if_unbroken(prepared: Path, tmp_path: Path,
     rng = random.Random(wanted)
     augmented = tmp_path / "light"
     augment.augment(prepared, augmented, recipe="light", options={}, size_px=SIZE, seed=0)
-    for out in ("warm", "unbroken"):  # the first starts the server too
+    unbroken = tmp_path / "unbroken"
+    for folder in (tmp_path / "warm", unbroken):  # the first starts the server too
         started = time.monotonic()
-        process = begun(prepared, augmented, tmp_path / out)
+        process = begun(prepared, augmented, folder)
         process.join()
         assert process.exitcode == 0
     seconds = time.monotonic() - started
@@ -68,5 +69,5 @@ def test_killed_at_random_it_ends_as_if_unbroken(prepared: Path, tmp_path: Path,
                 break
             assert process.exitcode == -signal.SIGKILL
             kills += 1
-        assert ended(out) == ended(tmp_path / "unbroken"), f"training {trainings}, after {kills} kills"
+        assert ended(out) == ended(unbroken), f"training {trainings}, after {kills} kills"
     print(f"{kills} kills in {trainings} trainings of {seconds:.1f} s: each ended with the unbroken one's weights and records")
