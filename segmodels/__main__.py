@@ -91,8 +91,11 @@ def predict(
     images: Annotated[list[Path], typer.Argument(help="Image files, or folders of them.", exists=True)],
     bundle: Annotated[Path, typer.Option(help="Folder of the bundle, e.g. bundles/unet.")],
     out: Annotated[Path, typer.Option(help="Where the masks and overlays are written.")] = Path("predictions"),
+    path: ParamsPath = PARAMS,
 ) -> None:
     """Write a mask and an overlay for every image, at the image's own size."""
+    if path.is_file():
+        _read(path)  # how large images may be
     from segmodels.bundle import load
     from segmodels.predict import Predictor, predict_files
 
@@ -212,10 +215,10 @@ def ingest(
     from segmodels import archives, locks, problems, quiet
     from segmodels.dataset import open_dataset
     from segmodels.errors import DatasetError
-    from segmodels.ingest import Splitting
     from segmodels.ingest import ingest as bring_in
     from segmodels.ledger import Ledger
     from segmodels.params import agreed_format
+    from segmodels.remembered import Splitting
 
     settings = _read(path)
     problems.forget(REPORTS)

@@ -105,7 +105,7 @@ def _listed(module: ModuleType, root: Path, *, tolerant: bool) -> tuple[list[Sam
         if not error.problems:
             raise
         problems = error.problems
-    named, misnamed = _named(sample for sample in samples if sample.id not in noted.left_out_ids)
+    named, misnamed = _named(root, (sample for sample in samples if sample.id not in noted.left_out_ids))
     found, clashes = _told_apart(named)
     table = sample_table.read(root / sample_table.NAME, {sample.id for sample in found})
     found = [_as_listed(sample, table) for sample in found if sample.id not in table.wrong]
@@ -123,21 +123,39 @@ def _as_listed(sample: Sample, table: Table) -> Sample:
     return replace(sample, split=split or sample.split, group=group or sample.group)
 
 
-def _named(samples: Iterable[Sample]) -> tuple[list[Sample], list[str]]:
-    """The samples but for those with a file whose name is no text, as those of archives from old systems are, or that has no end."""
-    found, problems = [], list[str]()
+def _named(root: Path, samples: Iterable[Sample]) -> tuple[list[Sample], list[str]]:
+    """The samples but for those with a file that is not to be opened, and what is wrong with those."""
+    found, problems, lies_inside = [], list[str](), Inside(root)
     for sample in samples:
-        wrong = [
-            legible(f"{path}: its name is not in UTF-8; rename it")
-            if not _is_text(path)
-            else f"{path}: is no file that can be read to its end, but a device, a pipe or a link to one; put the file itself there"
-            for path in sample.files
-            if not _is_text(path) or (path.exists() and not path.is_file())
-        ]
+        wrong = [told for path in sample.files if (told := _untouchable(path, lies_inside)) is not None]
         problems += wrong
         if not wrong:
             found.append(sample)
     return found, problems
+
+
+def _untouchable(path: Path, lies_inside: "Inside") -> str | None:
+    """Why a file is not to be opened, if so: archives from old systems have names that are no text, and pipes have no end."""
+    if not _is_text(path):
+        return legible(f"{path}: its name is not in UTF-8; rename it")
+    if path.exists() and not path.is_file():
+        return f"{path}: is no file that can be read to its end, but a device, a pipe or a link to one; put the file itself there"
+    if not lies_inside(path):
+        return f"{path}: leads out of the folder, to {path.resolve()}; put the file itself there"
+    return None
+
+
+class Inside:
+    """Whether a file lies in a dataset's folder, whatever links lead to it; asked of many files of few folders."""
+
+    def __init__(self, root: Path) -> None:
+        self.root, self.folders = root.resolve(), dict[Path, bool]()
+
+    def __call__(self, path: Path) -> bool:
+        folder = path.parent
+        if folder not in self.folders:
+            self.folders[folder] = (folder.resolve() / "x").is_relative_to(self.root)
+        return self.folders[folder] and (not path.is_symlink() or path.resolve().is_relative_to(self.root))
 
 
 def _is_text(path: Path) -> bool:

@@ -15,7 +15,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from segmodels import bounds
 from segmodels.errors import DatasetError
-from segmodels.samples import IGNORE_INDEX, RGB, ImageArray, ImageKind, Int32Array, SegmentationClass, UInt8Array, trained
+from segmodels.samples import IGNORE_INDEX, RGB, Color, ImageArray, ImageKind, Int32Array, SegmentationClass, UInt8Array, trained
 
 FILE_FORMATS = ("PNG", "JPEG", "TIFF", "WEBP", "BMP")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp")
@@ -24,9 +24,11 @@ _LAYER = {0: 0, 1: 1, 255: 1, 127: IGNORE_INDEX, 128: IGNORE_INDEX}
 _PNG_END = b"IEND\xaeB`\x82"
 """The last chunk's name and checksum, without which somebody was still writing."""
 TIFF = (".tif", ".tiff")
-MANY_BORDERS, MANY_PAIRS, INTERPOLATED = 50, 3, 0.12
+MANY_BORDERS, MANY_PAIRS, INTERPOLATED, MOSTLY = 50, 3, 0.12, 0.6
 """Of so many pixels where classes meet, what share must hold ids in between for a mask to be taken for scaled: of CamVid's masks at most 0.01
 do, and 0.18 and more when they are scaled bilinearly by 0.5 to 2."""
+_WEBP_HEAD = 4096
+"""In which a lossless WebP names its pixels, after what it may say of colours and rights."""
 _RAW, _SIXTEEN = "segmodels: raw mode", ";16"
 """Where `_decode` keeps how Pillow reads a file's pixels, and what it then says of such as it would cut down to 8 bits."""
 _SIXTEEN_BIT = ("I;16", "I;16B", "I;16L", "I;16N", "I")
@@ -167,14 +169,14 @@ def read_mask(path: Path, classes: Sequence[SegmentationClass]) -> UInt8Array:
     """A mask as class indices, H x W uint8, IGNORE_INDEX where void.
 
     One-channel and palette files hold each class's `value` (255 is void unless a class claims it); colour files hold its `color`, or
-    its value in all channels.
+    its value in all channels. A palette whose colours are those of other classes than the values is that of a colour file made small.
 
     Raises:
         DatasetError: unreadable, lossy, or a value or colour that no class has.
     """
-    image = _open(path)
-    if image.format == "JPEG":
-        raise DatasetError(f"{path}: mask is a JPEG, which blurs labels; export it as PNG")
+    image = _open_exact(path, "mask")
+    if image.mode == "P" and _is_by_color(image, classes):
+        return _index_colors(np.asarray(image.convert("RGB")), classes, path)
     if image.mode in ("1", "L", "P", "I;16", "I"):
         return _index_values(np.asarray(image.convert("L") if image.mode == "1" else image), classes, path)
     if image.mode in ("RGB", "RGBA"):
@@ -190,9 +192,7 @@ def read_layer(path: Path) -> UInt8Array:
     Raises:
         DatasetError: unreadable, lossy, or any other value.
     """
-    image = _open(path)
-    if image.format == "JPEG":
-        raise DatasetError(f"{path}: mask is a JPEG, which blurs labels; export it as PNG")
+    image = _open_exact(path, "mask")
     if image.mode not in ("1", "L", "P"):
         raise DatasetError(f"{path}: mask has mode {image.mode}; export it as an 8-bit one-channel PNG of 0 (no) and 255 (yes)")
     values_HW = np.asarray(image.convert("L") if image.mode == "1" else image)
@@ -212,9 +212,7 @@ def read_codes(path: Path) -> Int32Array:
     Raises:
         DatasetError: unreadable, lossy, or neither of the two.
     """
-    image = _open(path)
-    if image.format == "JPEG":
-        raise DatasetError(f"{path}: is a JPEG, which blurs numbers; export it as PNG")
+    image = _open_exact(path, "picture of numbers")
     values = np.asarray(image)
     if image.mode in ("L", "P", "I;16", "I"):
         return values.astype(np.int32)
@@ -234,13 +232,30 @@ def size_of(path: Path) -> int:
         return 0
 
 
-def palette_of(path: Path) -> list[tuple[int, int, int]] | None:
-    """The palette of a palette PNG, or None when the file has none."""
+def palette_of(path: Path) -> tuple[list[Color], list[int]] | None:
+    """The palette of a palette PNG and the values that it holds, or None when the file has no palette."""
     image = _open(path)
-    if image.mode != "P":
-        return None
+    return (_colors(image), _present(image)) if image.mode == "P" else None
+
+
+def _colors(image: Image.Image) -> list[Color]:
     flat = image.getpalette() or []
     return [(flat[i], flat[i + 1], flat[i + 2]) for i in range(0, len(flat) - 2, 3)]
+
+
+def _present(image: Image.Image) -> list[int]:
+    return [int(value) for value in np.flatnonzero(np.bincount(np.asarray(image).reshape(-1)))]
+
+
+def _is_by_color(image: Image.Image, classes: Sequence[SegmentationClass]) -> bool:
+    """Whether a palette's colours mean classes, and others than the values: programs number the colours of a picture as they find them."""
+    palette_colors, present = _colors(image), _present(image)
+    if max(present) >= len(palette_colors):
+        return False
+    used, value_of = [palette_colors[value] for value in present], {one.color: one.value for one in classes}
+    if len(used) == 1 and len(set(used[0])) == 1:
+        return False  # one gray, or black, is the beginning of most palettes
+    return set(used) <= value_of.keys() and [value_of[color] for color in used] != present
 
 
 def write_mask(path: Path, mask_HW: UInt8Array, classes: Sequence[SegmentationClass]) -> None:
@@ -276,6 +291,24 @@ def overlay(
     mixed = image_HWC * (1 - opacity) + colored(labelling, classes) * opacity
     shown = labelling != IGNORE_INDEX if labelling.ndim == 2 else (labelling == 1).any(axis=0)
     return np.where(shown[..., None], mixed.round(), image_HWC).astype(np.uint8)
+
+
+def _open_exact(path: Path, what: str) -> Image.Image:
+    """A picture whose pixels are what was written, each of them.
+
+    Raises:
+        DatasetError: of a kind that blurs, or of several pages.
+    """
+    image = _open(path)
+    if image.format in ("JPEG", "MPO") or image.info.get("compression") in ("jpeg", "tiff_jpeg", "webp"):
+        raise DatasetError(f"{path}: {what} is a JPEG, which blurs labels; export it as PNG")
+    if image.format == "WEBP" and b"VP8L" not in path.read_bytes()[:_WEBP_HEAD]:
+        raise DatasetError(f"{path}: {what} is a WebP that blurs labels; export it as PNG, or as lossless WebP")
+    pages = getattr(image, "n_frames", 1)
+    if pages > 1:
+        image.close()  # Pillow keeps the file for the others
+        raise DatasetError(f"{path}: {what} has {pages} pages; export one, as PNG")
+    return image
 
 
 def _open(path: Path) -> Image.Image:
@@ -345,17 +378,20 @@ def _index_values(values_HW: np.ndarray, classes: Sequence[SegmentationClass], p
 def _is_interpolated(values_HW: np.ndarray) -> bool:
     """Whether borders run over the values in between, as those of a picture do that was scaled.
 
-    One class may lie around another like a rim, and so between it and the ground: one pair of values. Interpolation makes many.
+    One class may lie around another like a rim, and so between it and the ground: one pair of values. One may lie around all, as walls
+    do around rooms: mostly one value is in between. Interpolation makes many of both.
     """
-    borders, between, pairs = 0, 0, set[tuple[int, int]]()
+    borders, pairs, between = 0, set[tuple[int, int]](), np.zeros(0, np.int64)
     for across in (values_HW, values_HW.T):
         before, here, after = across[:, :-2], across[:, 1:-1], across[:, 2:]
         low, high = np.minimum(before, after), np.maximum(before, after)
         inside = (low < here) & (here < high)
         borders += int((low != high).sum())
-        between += int(inside.sum())
+        between = np.concatenate([between, here[inside]])
         pairs |= set(zip(low[inside].tolist(), high[inside].tolist(), strict=True))
-    return borders >= MANY_BORDERS and between > INTERPOLATED * borders and len(pairs) >= MANY_PAIRS
+    if borders < MANY_BORDERS or len(between) <= INTERPOLATED * borders or len(pairs) < MANY_PAIRS:
+        return False
+    return bool(np.bincount(between).max() < MOSTLY * len(between))
 
 
 def _index_colors(image_HWC: UInt8Array, classes: Sequence[SegmentationClass], path: Path) -> UInt8Array:

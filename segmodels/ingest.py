@@ -10,31 +10,15 @@ from pathlib import Path
 from typing import Literal
 
 from segmodels import atomic, digests, placement, remembered, splits
-from segmodels.dataset import NOTED, Dataset, Noted, open_dataset, within
+from segmodels.dataset import NOTED, Dataset, Inside, Noted, open_dataset, within
 from segmodels.duplicates import Fingerprint
 from segmodels.errors import DatasetError, InputError
 from segmodels.examination import examine
 from segmodels.ledger import Ledger
 from segmodels.pairs import Facts
-from segmodels.remembered import Draw, Remembered
+from segmodels.remembered import Remembered, Splitting
 from segmodels.samples import Sample
 from segmodels.watching import Progress, silent
-
-
-@dataclass(frozen=True)
-class Splitting:
-    """How splits are drawn, see splits.py."""
-
-    method: str
-    group_pattern: str | None
-    val: float
-    test: float
-    seed: int
-    near_duplicates: Literal["together", "ignore"]
-
-    @property
-    def draw(self) -> Draw:
-        return self.seed, self.val, self.test
 
 
 @dataclass(frozen=True)
@@ -93,7 +77,8 @@ def ingest(
     if not sound:
         raise DatasetError(f"{dataset.root}: nothing in it can be used", problems)
     files = list(dict.fromkeys([*(path for sample in sound for path in sample.files), *dataset.notes]))  # samples may share one
-    outside = _outside(source, files)
+    lies_inside = Inside(source)
+    outside = [f"{path}: leads out of the folder, to {path.resolve()}" for path in dataset.notes if not lies_inside(path)]
     if outside:
         raise DatasetError(f"{dataset.root}: {len(outside)} files lie elsewhere; copy them into the dataset", outside)
     left_out = [within(dataset.root, one) for one in problems]
@@ -109,8 +94,8 @@ def ingest(
     same = _unchanged(copies, hashes, destination, there, ledger)
     changed = list[str]()
     before = remembered.read(destination)
-    is_remembered = splitting is None or (before is not None and before.draw == splitting.draw)
-    if not left_out and len(same) == len(copies) and is_remembered and _is_copy(destination, there, copies, noted):
+    is_remembered = splitting is None or (before is not None and before.splitting == splitting)
+    if len(same) == len(copies) and is_remembered and _is_copy(destination, there, copies, noted):
         return ingested
     now = None if splitting is None else _placed(sound, fingerprints, splitting, before)
     with atomic.folder(destination) as partial:
@@ -135,11 +120,11 @@ def ingest(
 
 def _placed(
     samples: Sequence[Sample], fingerprints: Mapping[str, Fingerprint], splitting: Splitting, before: Remembered | None
-) -> Remembered | None:
-    """Where every image is put, and was; None if nothing is drawn, or cannot be yet."""
+) -> Remembered:
+    """Where every image is put, and was; only what was where nothing is drawn, or cannot be yet."""
+    known = Remembered(splitting) if before is None else before.drawn_with(splitting)
     if splits.are_given(samples, splitting.method):
-        return None
-    known = before if before is not None and before.draw == splitting.draw else Remembered(splitting.draw)
+        return known
     images = {name: one.pixels for name, one in fingerprints.items()}
     try:
         drawn = splits.assign(
@@ -154,18 +139,8 @@ def _placed(
             remembered=known,
         )
     except InputError:  # a split would have no images yet, or a group no name: that is said where they are needed
-        return None
+        return known
     return known.with_samples(drawn, images)
-
-
-def _outside(source: Path, files: Sequence[Path]) -> list[str]:
-    """The files that a link leads to from elsewhere."""
-    inside = {parent: source in (parent.resolve() / "x").parents for parent in {path.parent for path in files}}
-    return [
-        f"{path}: leads out of the folder, to {path.resolve()}"
-        for path in files
-        if not inside[path.parent] or (path.is_symlink() and source not in path.resolve().parents)
-    ]
 
 
 def _files(folder: Path) -> dict[str, Literal["file", "link"]]:
@@ -193,9 +168,10 @@ def _unchanged(
 def _is_copy(destination: Path, there: Mapping[str, str], copies: Mapping[Path, Path], noted: Noted) -> bool:
     """Whether the last copy has these files and no others, and says the same of them."""
     expected = {str(destination / inside) for inside in (*copies, Path(NOTED))}
-    return there.keys() - {str(destination / remembered.NAME)} == expected and (destination / NOTED).read_text(
-        encoding="utf-8"
-    ) == _noted_text(noted)
+    if there.keys() - {str(destination / remembered.NAME)} != expected:
+        return False
+    before = Noted.model_validate_json((destination / NOTED).read_bytes())
+    return before == noted.model_copy(update={"left_out_here": before.left_out_here})
 
 
 def _note(noted: Noted, folder: Path) -> None:

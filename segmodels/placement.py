@@ -72,9 +72,9 @@ def place(
         DatasetError: a split would have no images, or lists are asked for and some samples are on none.
     """
     is_given = splits.are_given(samples, method)
-    if remembered is not None and not is_given and remembered.draw != (seed, val, test):
+    if remembered is not None and not is_given and remembered.splitting.draw != (seed, val, test):
         notice(
-            f"the splits are drawn anew: splits.seed, val and test were {', '.join(map(str, remembered.draw))} when the dataset was brought "
+            f"the splits are drawn anew: splits.seed, val and test were {', '.join(map(str, remembered.splitting.draw))} when the dataset was brought "
             f"in; scores before and after are not of the same images"
         )
         remembered = None
@@ -122,8 +122,9 @@ def tell_shares(
     if any(not share / 2 <= found[split] <= 2 * share for split, share in wanted.items() if share > 0):
         told = ", ".join(f"{split} has {found[split]:.0%} of the images, not {share:.0%}" for split, share in wanted.items())
         notice(
-            f"{told}: images that stand together (a group, or those that look the same) go to one split whole; label other scenes, name "
-            f"groups with splits.group, or set splits.near_duplicates: ignore"
+            f"{told}: images that stand together (a group, or those that look the same) go to one split whole, and to test if one of them "
+            f"was there before; label other scenes, name groups with splits.group, set splits.near_duplicates: ignore, or draw anew with "
+            f"another splits.seed"
         )
 
 

@@ -6,7 +6,9 @@ out to be one, and an image that is exported anew has other pixels and the same 
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -19,15 +21,37 @@ NAME = "splits.parquet"
 _DIGITS = 16
 """That are kept of a hash: of ten million images no two agree by chance."""
 
-Draw = tuple[int, float, float]
-"""What was asked for: the seed, and the shares of validation and test."""
+
+@dataclass(frozen=True)
+class Splitting:
+    """How splits are drawn, see splits.py."""
+
+    method: str
+    group_pattern: str | None
+    val: float
+    test: float
+    seed: int
+    near_duplicates: Literal["together", "ignore"]
+
+    @property
+    def draw(self) -> tuple[int, float, float]:
+        """What another of is another draw, from the start."""
+        return self.seed, self.val, self.test
 
 
 class Remembered:
-    """The split of an image by its hash, and of a sample by its id, of this version of the dataset or one before; all of one draw."""
+    """The split of an image by its hash, and of a sample by its id, of this version of the dataset or one before; all of one draw.
 
-    def __init__(self, draw: Draw, split_of: Mapping[int, int] | None = None) -> None:
-        self.draw, self._split_of = draw, dict(split_of or {})
+    Attributes:
+        splitting: how splits were drawn when the dataset was last brought in.
+    """
+
+    def __init__(self, splitting: Splitting, split_of: Mapping[int, int] | None = None) -> None:
+        self.splitting, self._split_of = splitting, dict(split_of or {})
+
+    def drawn_with(self, splitting: Splitting) -> "Remembered":
+        """What still counts where splits are drawn so: another draw begins with nothing."""
+        return Remembered(splitting, self._split_of if splitting.draw == self.splitting.draw else None)
 
     def split(self, image_sha256: str, sample_id: str) -> Split | None:
         """Where the image was, whatever it was called; else where one was that was called so."""
@@ -37,13 +61,15 @@ class Remembered:
     def with_samples(self, split_of: Mapping[str, Split], images: Mapping[str, str]) -> "Remembered":
         """These and others, by their ids; a later split counts more. `images`: the hash of each one's image."""
         later = self._split_of | {_of_name(name): SPLITS.index(split) for name, split in split_of.items()}
-        return Remembered(self.draw, later | {_of_image(images[name]): SPLITS.index(split) for name, split in split_of.items()})
+        return Remembered(
+            self.splitting, later | {_of_image(images[name]): SPLITS.index(split) for name, split in split_of.items()}
+        )
 
     def write(self, folder: Path) -> None:
         keys = np.array(sorted(self._split_of), np.uint64)
         splits = np.array([self._split_of[int(key)] for key in keys], np.uint8)
         table = pd.DataFrame({"key": keys, "split": splits})
-        table.attrs = dict(zip(("seed", "val", "test"), self.draw, strict=True))
+        table.attrs |= asdict(self.splitting)
         with atomic.file(folder / NAME) as partial:
             table.to_parquet(partial, index=False)
 
@@ -59,8 +85,13 @@ def read(folder: Path) -> Remembered | None:
         return None
     try:
         table = pd.read_parquet(path)
-        draw = int(table.attrs["seed"]), float(table.attrs["val"]), float(table.attrs["test"])
-        return Remembered(draw, dict(zip(table["key"].tolist(), table["split"].tolist(), strict=True)))
+        splits = table["split"]
+        if len(splits) and not splits.between(0, len(SPLITS) - 1).all():
+            raise ValueError(f"it has a split {splits.max()}")
+        return Remembered(
+            Splitting(**{str(key): value for key, value in table.attrs.items()}),
+            dict(zip(table["key"].tolist(), table["split"].tolist(), strict=True)),
+        )
     except (ValueError, KeyError, TypeError, OSError) as error:
         raise DatasetError(
             f"{path}: is damaged ({error}); restore it from the version before, e.g. with `dvc checkout`"

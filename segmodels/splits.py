@@ -30,8 +30,8 @@ def groups_of(samples: Sequence[Sample], pattern: str | None) -> dict[str, str]:
 
 
 def are_given(samples: Sequence[Sample], method: str) -> bool:
-    """Whether the dataset's lists decide: `method` is "given", or "auto" and there are any."""
-    return method == "given" or (method == "auto" and any(sample.split is not None for sample in samples))
+    """Whether the dataset's lists decide: `method` is "given", or "auto" and they tell splits apart."""
+    return method == "given" or (method == "auto" and len({sample.split for sample in samples} - {None}) > 1)
 
 
 def assign(
@@ -49,8 +49,8 @@ def assign(
     """The split of every sample by its id.
 
     Args:
-        method: "given" takes the dataset's lists, "group" draws by group, "auto" takes lists where there are any, and draws what they
-            leave out: validation from training; without a test list that of validation is tested.
+        method: "given" takes the dataset's lists, "group" draws by group, "auto" takes lists where there are two or more, and draws what
+            they leave out: validation from training; without a test list that of validation is tested.
         val, test: shares of what stands together, where drawn.
         images: the hash of every sample's image, by its id.
         alike: ids of samples that must stand together, where drawn.
@@ -128,7 +128,10 @@ def _completed(
         first_image[root] = min(first_image.get(root, images[name]), images[name])
     if "val" not in splits.values():
         splits |= {name: _draw(first_image[together[groups[name]]], val, 0, seed) for name in train}
-    _refuse_empty(splits, "the dataset's lists leave it out, and what is drawn from training does not fill it; add a list for it")
+    _refuse_empty(
+        splits,
+        "the dataset's lists leave it out, and what is drawn from training does not fill it; add a list for it, or set splits.method: group",
+    )
     return splits
 
 

@@ -166,6 +166,14 @@ def test_a_line_that_is_no_pair_inside_the_folder_is_named(camvid: Path, line: s
     assert line in text
 
 
+def test_lists_may_still_name_folders_of_another_machine(camvid: Path) -> None:
+    before = [(sample.id, sample.image_path) for sample in open_dataset(camvid).samples]
+    for path in camvid.glob("*.txt"):
+        lines = [line.split() for line in path.read_text().splitlines()]
+        path.write_text("".join(" ".join(f"/SegNet/CamVid/{word}" for word in words) + "\n" for words in lines))
+    assert [(sample.id, sample.image_path) for sample in open_dataset(camvid).samples] == before
+
+
 def test_a_name_on_two_lists_is_refused(camvid: Path) -> None:
     (camvid / "val.txt").write_text((camvid / "train.txt").read_text())
     assert "0001_a stands at" in listed(camvid)

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
@@ -10,9 +11,9 @@ from segmodels import remembered
 from segmodels.atomic import write_json
 from segmodels.dataset import open_dataset
 from segmodels.errors import DatasetError
-from segmodels.ingest import Splitting, ingest
+from segmodels.ingest import ingest
 from segmodels.ledger import Ledger
-from segmodels.remembered import Remembered
+from segmodels.remembered import Remembered, Splitting
 from segmodels.store import Store
 from tests.conftest import prepared_at
 
@@ -78,11 +79,11 @@ def test_another_seed_is_another_draw_and_is_said(tmp_path: Path) -> None:
 
 
 def test_what_is_remembered_is_written_and_read(tmp_path: Path) -> None:
-    draw = 3, 0.1, 0.25
+    asked = Splitting("auto", None, 0.1, 0.25, 3, "ignore")
     images = {"one": "ab" * 32, "two": "cd" * 32}
-    Remembered(draw).with_samples({"one": "test", "two": "val"}, images).write(tmp_path)
+    Remembered(asked).with_samples({"one": "test", "two": "val"}, images).write(tmp_path)
     found = remembered.read(tmp_path)
-    assert found is not None and found.draw == draw
+    assert found is not None and found.splitting == asked
     for image, name, split in (
         ("ab" * 32, "renamed", "test"),
         ("ef" * 32, "two", "val"),  # exported anew
@@ -90,14 +91,45 @@ def test_what_is_remembered_is_written_and_read(tmp_path: Path) -> None:
         ("ef" * 32, "new", None),
     ):
         assert found.split(image, name) == split
+    table = pd.read_parquet(tmp_path / remembered.NAME)
+    table.assign(split=np.uint8(7)).to_parquet(tmp_path / remembered.NAME)
+    with pytest.raises(DatasetError, match="is damaged .it has a split 7"):
+        remembered.read(tmp_path)
     (tmp_path / remembered.NAME).write_bytes(b"no table")
     with pytest.raises(DatasetError, match="is damaged .*; restore it from the version before"):
         remembered.read(tmp_path)
 
 
-def test_where_lists_are_given_nothing_is_remembered(tmp_path: Path) -> None:
+def test_where_lists_are_given_they_decide_and_what_was_drawn_is_not_forgotten(tmp_path: Path) -> None:
     source = write(tmp_path / "data", {f"i{n}": n for n in range(6)})
     (source / "samples.csv").write_text("id,split\n" + "".join(f"i{n},{('train', 'val', 'test')[n % 3]}\n" for n in range(6)))
-    with Ledger() as ledger:
-        ingest(open_dataset(source), tmp_path / "raw", ledger=ledger, splitting=Splitting("auto", None, 0.2, 0.3, 0, "together"))
-    assert remembered.read(tmp_path / "raw") is None
+    drawn, listed = Splitting("group", None, 0.2, 0.3, 0, "together"), Splitting("auto", None, 0.2, 0.3, 0, "together")
+
+    def brought_in(splitting: Splitting) -> tuple[Remembered | None, int]:
+        """What is remembered then, and which folder the copy is."""
+        with Ledger() as ledger:
+            ingest(open_dataset(source), tmp_path / "raw", ledger=ledger, splitting=splitting)
+        return remembered.read(tmp_path / "raw"), (tmp_path / "raw").stat().st_ino
+
+    def split_of_all(found: Remembered | None) -> list[str | None]:
+        assert found is not None
+        return [found.split("0" * 64, f"i{n}") for n in range(6)]
+
+    (nothing, first), (_, again) = brought_in(listed), brought_in(listed)
+    assert split_of_all(nothing) == [None] * 6
+    assert first == again  # nothing has changed: it is not copied again
+    memory, _ = brought_in(drawn)
+    assert None not in split_of_all(memory)
+    for other in (listed, Splitting("group", "^(x)", 0.2, 0.3, 0, "together")):  # lists; a pattern that fits no id
+        assert split_of_all(brought_in(other)[0]) == split_of_all(memory)
+
+
+def test_what_stands_together_may_be_told_later(tmp_path: Path) -> None:
+    names = {f"s{n % 5}-{n}": n for n in range(40)}
+    before, _ = placed(tmp_path, 1, names)
+    scenes, _ = placed(tmp_path, 2, names, Splitting("group", "^(s.)", 0.2, 0.3, 0, "together"))
+    assert {number for number, split in before.items() if split == "test"} <= {
+        number for number, split in scenes.items() if split == "test"
+    }
+    alone, _ = placed(tmp_path, 3, names)
+    assert alone == scenes  # what has been tested stays

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from segmodels import splits
 from segmodels.annotations import MaskFile
 from segmodels.errors import DatasetError, ParamsError
-from segmodels.remembered import Remembered
+from segmodels.remembered import Remembered, Splitting
 from segmodels.samples import Sample, Split
 
 
@@ -41,7 +41,9 @@ def assigned(
 
 
 def remember(before: dict[str, Split], seed: int = 0) -> Remembered:
-    return Remembered((seed, 0.2, 0.3)).with_samples(before, {name: image(name) for name in before})
+    return Remembered(Splitting("group", None, 0.2, 0.3, seed, "together")).with_samples(
+        before, {name: image(name) for name in before}
+    )
 
 
 MANY = [sample(f"i{n}", group=f"g{n % 40}") for n in range(200)]

@@ -4,9 +4,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import pydantic
-from PIL import Image
 
 from segmodels.errors import DatasetError
 from segmodels.formats._files import read_text
@@ -87,17 +85,24 @@ def from_palettes(mask_paths: Sequence[Path]) -> list[SegmentationClass] | None:
     first, colors, largest = Path(), list[tuple[int, int, int]](), 0
     for path in mask_paths:
         try:
-            its_colors = palette_of(path)
+            found = palette_of(path)
         except DatasetError:
             continue  # is told where its pair is looked at
-        if its_colors is None and not colors:
+        if found is None and not colors:
             return None
-        if its_colors is None:
+        if found is None:
             raise DatasetError(f"{path}: has no palette, but {first} has one; write classes.json")
+        its_colors, values = found
         if not colors:
             first, colors = path, its_colors
-        values = np.flatnonzero(np.bincount(np.asarray(Image.open(path)).reshape(-1), minlength=256)[:IGNORE_INDEX])
-        largest = max(largest, int(values.max(initial=0)))
+        values = [value for value in values if value != IGNORE_INDEX]
+        other = [value for value in values if its_colors[value : value + 1] != colors[value : value + 1]]
+        if other:
+            raise DatasetError(
+                f"{path}: its palette has another colour for {other[0]} than that of {first}; write label_colors.txt (`red green blue name`) "
+                f"if the colours mean the classes, or classes.json if the values do"
+            )
+        largest = max([largest, *values])
     if not colors:
         return None
     colors += [default_color(value) for value in range(len(colors), largest + 1)]  # a palette may stop short of the values used

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections import Counter
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
@@ -14,21 +15,23 @@ from segmodels.samples import Split
 
 def by_stem(folder: Path) -> tuple[dict[str, Path], dict[str, str]]:
     """The pictures in a folder and below it, by their path in it without suffix; and what is wrong with names that several have."""
-    found: dict[str, list[Path]] = {}
+    found, links = dict[str, list[Path]](), list[str]()
     # by texts, not by paths: a large dataset is listed each time that it is brought in
-    for inside in sorted(_inside(folder)):
+    for inside in sorted(_inside(folder, links)):
         stem, suffix = os.path.splitext(inside)  # noqa: PTH122
         if suffix.lower() not in SUFFIXES:
             continue
         found.setdefault(stem.replace(os.sep, "/"), []).append(folder / inside)
     clashes = {name: f"{' and '.join(map(str, paths))}: same name; rename one" for name, paths in found.items() if len(paths) > 1}
-    return {name: paths[0] for name, paths in found.items() if name not in clashes}, clashes
+    sound = {name: paths[0] for name, paths in found.items() if name not in clashes}
+    return sound, clashes | {inside: f"{folder / inside}: is a link to a folder; put the folder there" for inside in links}
 
 
-def _inside(folder: Path) -> Iterator[str]:
-    """The paths in a folder of all files below it that are not hidden."""
+def _inside(folder: Path, links: list[str]) -> Iterator[str]:
+    """The paths in a folder of all files below it that are not hidden; folders that are links are told instead."""
     start = len(str(folder)) + 1
-    for where, _, names in os.walk(folder):
+    for where, folders, names in os.walk(folder):
+        links += [f"{where}{os.sep}{name}"[start:] for name in folders if os.path.islink(f"{where}{os.sep}{name}")]  # noqa: PTH114
         yield from (f"{where}{os.sep}{name}"[start:] for name in names if not name.startswith("."))
 
 
@@ -128,11 +131,10 @@ def split_of(words: str) -> Split | None:
 
 
 def unique_ids(paths: dict[Path, Path]) -> dict[Path, str]:
-    """An id for every picture: its name without suffix, with the folders before it where that alone is not unique.
+    """An id for every picture: its name without suffix, with the folders before it where another has that name.
 
     Args:
         paths: each picture's path, and that in the dataset's folder.
     """
-    stems = [path.stem for path in paths.values()]
-    alone = len(set(stems)) == len(stems)
-    return {path: (inside.stem if alone else inside.with_suffix("").as_posix()) for path, inside in paths.items()}
+    times = Counter(path.stem for path in paths.values())
+    return {path: inside.stem if times[inside.stem] == 1 else inside.with_suffix("").as_posix() for path, inside in paths.items()}

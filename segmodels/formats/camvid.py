@@ -48,6 +48,7 @@ def read(root: Path) -> Iterator[Sample]:
             where, words = f"{path}:{number}", line.split()
             if not words:
                 continue
+            words = [_inside(root, word) for word in words]
             if len(words) != 2 or any(leaves(word) for word in words):
                 problems.append(f"{where}: {line!r}; expected `image mask`, both inside {root}")
                 continue
@@ -60,3 +61,12 @@ def read(root: Path) -> Iterator[Sample]:
     yield from samples
     if problems:
         raise DatasetError(f"{root}: {len(problems)} wrong lines", problems)
+
+
+def _inside(root: Path, word: str) -> str:
+    """The path of a file in the dataset's folder, where a list still says in which folder of another machine that lay."""
+    parts = PurePosixPath(word).parts
+    if not leaves(word) or ".." in parts:
+        return word
+    tails = ("/".join(parts[start:]) for start in range(1, len(parts)))
+    return next((tail for tail in tails if (root / tail).is_file()), word)

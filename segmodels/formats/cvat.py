@@ -58,6 +58,8 @@ def read(root: Path) -> Iterator[Sample]:
     pictures, problems = Pictures(root), list[str]()
     found: dict[Path, tuple[Regions, str]] = {}
     for path in paths:
+        if _parsed(path).find("./track") is not None:
+            problems.append(f"{path}: is of a video; export it as `CVAT for images 1.1`, with its frames")
         for image in _parsed(path).iterfind("./image"):
             called = image.get("name", "")
             picture = pictures.find(called, beside=path)
@@ -71,6 +73,8 @@ def read(root: Path) -> Iterator[Sample]:
                 size = int(image.get("height", "")), int(image.get("width", ""))
                 if wrong := bounds.too_large(size[1], size[0]):  # before memory is taken for masks of that size
                     raise ValueError(f"is said to have {wrong}")
+                if others := sorted({one.tag for one in image} - {*KINDS, "tag"}):
+                    raise ValueError(f"has a {others[0]}, which covers no pixels; draw it as a polygon or a mask, or take it out")
                 shapes = sorted((one for one in image if one.tag in KINDS), key=lambda one: int(one.get("z_order", "0")))
                 regions = [_region(one, size) for one in shapes]
             except (ValueError, TypeError) as error:

@@ -52,6 +52,13 @@ def read(root: Path) -> Iterator[Sample]:
     for images, labels in _folders(root):
         texts = {path.relative_to(labels).with_suffix(""): path for path in _texts(labels)}
         pictures = {path.relative_to(images).with_suffix(""): path for path in sorted(images.rglob("*")) if is_picture(path)}
+        without = {name.parent for name in pictures} - {name.parent for name in texts}
+        if without:  # a picture without a text has nothing in it; but not each of a split
+            problems += [
+                f"{images / folder}: none of its pictures has a text in {labels / folder}; put the texts there, or take the pictures out"
+                for folder in sorted(without)
+            ]
+            pictures = {name: path for name, path in pictures.items() if name.parent not in without}
         problems += [
             f"{path}: has no image; expected {images / name}.jpg"
             for name, path in texts.items()

@@ -161,7 +161,7 @@ def test_an_archive_is_brought_in_as_its_folder_would_be(params_file: Path, tmp_
     assert (told["format"], told["num_images"]) == ("folder", 3)
     assert "data/raw: 3 pairs" in segmodels("ingest", archive, cwd=tmp_path).stdout
     copy = tmp_path / "data" / "raw"
-    assert {path.name for path in copy.iterdir()} == {"images", "masks", "classes.json", "segmodels.json"}
+    assert {path.name for path in copy.iterdir()} == {"images", "masks", "classes.json", "segmodels.json", "splits.parquet"}
     for (one, image, mask), (other, its_image, its_mask) in zip(
         decoded(open_dataset(root, format="folder")), decoded(open_dataset(copy)), strict=True
     ):

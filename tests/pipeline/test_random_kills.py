@@ -1,5 +1,6 @@
 """A training killed at moments that nobody chose ends as an unbroken one: `pytest tests/pipeline/test_random_kills.py --kills 200`."""
 
+import hashlib
 import json
 import multiprocessing
 import random
@@ -9,8 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback
 
 from segmodels import augment, bundle
+from segmodels.batches import Batch
 from tests.pipeline.test_train import SIZE, trained
 
 # all that has a state of its own to go on with; saved after every step, so that a write is about as likely to be hit as a step
@@ -21,26 +25,36 @@ STATEFUL: dict[str, Any] = {
     "warmup_epochs": 1,
     "balanced_crops": 0.5,
     "checkpoint_steps": 1,
-    "schedule": "plateau",
-    "schedule_options": {"patience": 1},
 }
+
+
+class Order(Callback):
+    """Keeps in a file which images each step has seen."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Batch, _: int) -> None:
+        with self.path.open("a") as file:
+            file.write(f"{trainer.global_step} {hashlib.sha256(batch.images.numpy().tobytes()).hexdigest()}\n")
 
 
 def begun(prepared: Path, augmented: Path, out: Path) -> Any:
     """A process that trains. Forked from one that has loaded everything: it trains from its first moment."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["tests.pipeline.test_train"])
-    process = context.Process(target=trained, args=(prepared, augmented, out), kwargs=STATEFUL)
+    out.mkdir(exist_ok=True)
+    watched = STATEFUL | {"callbacks": [Order(out / "order.txt")]}
+    process = context.Process(target=trained, args=(prepared, augmented, out), kwargs=watched)
     process.start()
     return process
 
 
-def ended(out: Path) -> tuple[bytes, list[dict[str, Any]]]:
-    """The weights that came out, and what each epoch came to but for its time."""
+def ended(out: Path) -> tuple[bytes, list[dict[str, Any]], set[str]]:
+    """The weights that came out, what each epoch came to but for its time, and what each step saw, also where it was done again."""
     epochs = json.loads((out / "log.json").read_text())["epochs"]
-    return (out / "bundle" / bundle.WEIGHTS).read_bytes(), [
-        {key: value for key, value in one.items() if key != "seconds"} for one in epochs
-    ]
+    told = [{key: value for key, value in one.items() if key != "seconds"} for one in epochs]
+    return (out / "bundle" / bundle.WEIGHTS).read_bytes(), told, set((out / "order.txt").read_text().splitlines())
 
 
 @pytest.mark.slow
@@ -62,7 +76,7 @@ def test_killed_at_random_it_ends_as_if_unbroken(prepared: Path, tmp_path: Path,
         trainings += 1
         while True:
             process = begun(prepared, augmented, out)
-            process.join(rng.uniform(0, seconds))
+            process.join(rng.uniform(0, 1.5 * seconds))
             process.kill()
             process.join()
             if process.exitcode == 0:
@@ -70,4 +84,6 @@ def test_killed_at_random_it_ends_as_if_unbroken(prepared: Path, tmp_path: Path,
             assert process.exitcode == -signal.SIGKILL
             kills += 1
         assert ended(out) == ended(unbroken), f"training {trainings}, after {kills} kills"
-    print(f"{kills} kills in {trainings} trainings of {seconds:.1f} s: each ended with the unbroken one's weights and records")
+    print(
+        f"{kills} kills in {trainings} trainings of {seconds:.1f} s: each ended with the unbroken one's weights, records and order of images"
+    )

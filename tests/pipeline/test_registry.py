@@ -17,8 +17,9 @@ from flows import registry
 from flows.registry import Verdict
 from segmodels import bundle, network, tracking
 from segmodels.dataset import open_dataset
-from segmodels.ingest import Splitting, ingest
+from segmodels.ingest import ingest
 from segmodels.ledger import Ledger
+from segmodels.remembered import Splitting
 from segmodels.samples import SegmentationClass
 from segmodels.store import Store
 from tests.conftest import prepared_at
