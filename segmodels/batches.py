@@ -46,7 +46,7 @@ class _Drawn(Dataset[tuple[ImageArray, UInt8Array]]):
         epoch, row = key
         if self.variants is not None:
             return self.variants.pair(row, epoch=epoch)
-        if self.balanced_crops > 0:
+        if self.balanced_crops > 0 and self.balance.possible:
             rng = np.random.default_rng((self.seed, epoch, row))
             if rng.random() < self.balanced_crops:
                 return self._balanced(rng)

@@ -9,10 +9,14 @@ from typing import Any
 import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-from segmodels import atomic, digests
+from segmodels import atomic, digests, locks
 
 LAST = "last.ckpt"
 """Everything that going on after the last whole part of an epoch needs."""
+
+
+LOCK = "lock"
+"""Held by who trains here."""
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -77,7 +81,9 @@ def weights_digest(weights: str | None) -> dict[str, str | None] | None:
 
 
 def remove_others(folder: Path) -> None:
-    """Remove the checkpoints of the same candidate's other inputs; called when a training has ended well."""
+    """Remove the checkpoints of the same candidate's other inputs, but of those that train just now; called when a training has ended well."""
     for other in folder.parent.iterdir():
         if other != folder:
-            shutil.rmtree(other, ignore_errors=True)
+            with locks.held_if_free(other / LOCK) as free:
+                if free:
+                    shutil.rmtree(other, ignore_errors=True)

@@ -32,6 +32,11 @@ class Balance:
                     [value for value, classes in enumerate(labels.sets) if classes[index] == 1] if labels.overlap else [index]
                 )
 
+    @property
+    def possible(self) -> bool:
+        """Whether any training image shows a class."""
+        return bool(self._rows)
+
     def draw(self, rng: np.random.Generator) -> Choice:
         number = int(rng.integers(len(self._rows)))
         return Choice(int(rng.choice(self._rows[number])), self._values[number])

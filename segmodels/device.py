@@ -1,6 +1,7 @@
 """Which device a training or a prediction runs on, and in which precision."""
 
 import contextlib
+import errno
 import gc
 import os
 import re
@@ -10,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
+import cv2
 import psutil
 import torch
 
@@ -58,6 +60,10 @@ def describe(device: torch.device) -> str:
     return name(device) if device.type == "cuda" else f"{name(device)}, {torch.get_num_threads()} threads"
 
 
+MEMORY_ERRORS = (RuntimeError, MemoryError, OSError, cv2.error)
+"""What may mean that there was no more memory, of torch and its libraries, of numpy, of the system and of OpenCV."""
+
+
 def is_out_of_memory(error: Exception) -> bool:
     """Whether the device or the machine had no more memory to give: torch tells the latter as a plain RuntimeError.
 
@@ -71,7 +77,10 @@ def is_out_of_memory(error: Exception) -> bool:
         "CUDA error: out of memory",
         "CUBLAS_STATUS_ALLOC_FAILED",
         "CUDNN_STATUS_ALLOC_FAILED",
+        "Insufficient memory",
     )
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(words in str(error) for words in told)
 
 

@@ -55,7 +55,7 @@ class Fitting:
             try:
                 self._fit(learner, batch, micro)
                 return learner
-            except (RuntimeError, MemoryError) as error:
+            except device.MEMORY_ERRORS as error:
                 if self.settings.deterministic and "deterministic" in str(error):
                     raise TrainingError(
                         f"training.deterministic: the network has a part that is not, on {device.describe(self.chosen[0])} "
@@ -140,6 +140,9 @@ class Fitting:
             trainer.fit(learner, training, validation, ckpt_path=last, weights_only=True)
         except SystemExit:  # Lightning's way of passing Ctrl-C on
             if trainer.interrupted:
+                path = self.folder / checkpoints.LAST
+                kept = f"up to {learner.reached(checkpoints.read(path)['global_step'])}" if path.is_file() else "nothing yet"
+                self.notice(f"what it has learned is saved: {kept} (every epoch, and every training.checkpoint_steps)")
                 raise KeyboardInterrupt from None
             raise
 

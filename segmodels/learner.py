@@ -89,6 +89,11 @@ class Learner(pl.LightningModule):
         """The epoch under way, from 1."""
         return self.current_epoch // self.parts + 1
 
+    def reached(self, steps: int) -> str:
+        """So many steps as people count them."""
+        epochs, inside = divmod(steps, self.steps_an_epoch)
+        return f"epoch {epochs}" + (f" and {inside} of {self.steps_an_epoch} steps" if inside else "")
+
     @property
     def best_epoch(self) -> int:
         """The epoch with the highest validation mIoU, the first of equals; 0 before the first."""

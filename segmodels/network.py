@@ -102,10 +102,18 @@ def _load(network: nn.Module, path: Path) -> None:
             try:
                 module.load_state_dict(tensors)
             except RuntimeError as error:
-                raise InputError(f"weights: {path} is of another shape: {error}") from error
+                raise InputError(
+                    f"weights: {path} is of a network with other classes or options ({_first_line(error)}); to begin with its encoder, "
+                    f"give a file with the tensors of that alone, without the `encoder.` before their names"
+                ) from error
             return
     expected = sorted(network.encoder.state_dict())  # type: ignore[union-attr]
     raise InputError(
         f"weights: {path} has {len(tensors)} tensors such as {min(tensors, default=None)!r}, neither those of the network nor "
         f"the {len(expected)} of its encoder, such as {expected[0]!r}; give a bundle's model.safetensors of the same architecture"
     )
+
+
+def _first_line(error: Exception) -> str:
+    """Of what torch says, which lists every tensor below a heading."""
+    return str(error).splitlines()[-1].strip()

@@ -25,8 +25,7 @@ class TrainingProgress(Callback):
         assert isinstance(pl_module, Learner)
         steps, done = pl_module.steps_an_epoch, trainer.global_step
         if done > 0:
-            inside = f" and {done % steps} of {steps} steps" if done % steps else ""
-            console.out.print(f"{self.candidate}: goes on after epoch {done // steps}{inside} of {pl_module.epochs}")
+            console.out.print(f"{self.candidate}: goes on after {pl_module.reached(done)} of {pl_module.epochs}")
         self.bar.start()
         self.bar.update(self.batches, total=pl_module.epochs * steps, completed=done)
 

@@ -25,12 +25,15 @@ from mlflow.exceptions import MlflowException
 from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
 from segmodels import console
-from segmodels.errors import InputError
+from segmodels.errors import InputError, TrainingError
 from segmodels.processes import uninterrupted
 
 DEFAULT_URI = "sqlite:///mlflow.db"
 PARENT = "SEGMODELS_PARENT_RUN_ID"  # not MLFLOW_RUN_ID, with which a child run would become the parent
 BUNDLE, INPUTS, TEST = "segmodels.bundle_sha256", "segmodels.inputs_sha256", "segmodels.test_sha256"
+
+GAVE_UP = "segmodels.gave_up"
+"""Why a training was given up: with it there is no hash of its inputs any more."""
 
 _FAILURES = (MlflowException, OSError)
 
@@ -119,11 +122,11 @@ class CandidateRun:
 
     @contextlib.contextmanager
     def recorded(self) -> Iterator[None]:
-        """Ends the run as finished, killed or failed, as the block ends."""
+        """Ends the run as finished, killed or failed, as the block ends. One that was given up is never gone on with."""
         try:
             yield
         except BaseException as error:
-            self._end(_status_of(error))
+            self._end(_status_of(error), gave_up=error if isinstance(error, TrainingError) else None)
             raise
         self._end("FINISHED")
 
@@ -177,14 +180,18 @@ class CandidateRun:
                     connect().log_batch(run_id, metrics=self.unsent[:MAX_METRICS])
                     del self.unsent[:MAX_METRICS]
 
-    def _end(self, status: str) -> None:
+    def _end(self, status: str, gave_up: TrainingError | None = None) -> None:
         self._send()
         run_id = self._begun()
         if self.monitor is not None:
             self.monitor.finish()
         if run_id is not None:
             with _tolerated("end the run"):
-                connect().set_terminated(run_id, status)
+                client = connect()
+                if gave_up is not None:  # by its inputs it would be found again, and finished by another attempt
+                    client.set_tag(run_id, GAVE_UP, str(gave_up))
+                    client.delete_tag(run_id, INPUTS)
+                client.set_terminated(run_id, status)
 
 
 def record(

@@ -80,7 +80,7 @@ def train(
     folder = places.checkpoints / plan.candidate / digest
     first = device.rank() == 0
     with (
-        locks.held(folder / "lock") if first else contextlib.nullcontext(),
+        locks.held(folder / checkpoints.LOCK) if first else contextlib.nullcontext(),
         device.claimed(places.gpu_locks, settings.devices) as chosen,
     ):
         if first:

@@ -82,7 +82,7 @@ class Trial:
             try:
                 rates, losses, began = self._rising(batch_size, at_once)
                 break
-            except (RuntimeError, MemoryError) as error:
+            except device.MEMORY_ERRORS as error:
                 if not device.is_out_of_memory(error):
                     raise
                 told = str(error)
@@ -123,7 +123,7 @@ class Trial:
             for _ in itertools.islice(self._steps(at_once, at_once, rate=0.0), 2):
                 pass
             return device.peak_bytes(self.on) - held
-        except (RuntimeError, MemoryError) as error:
+        except device.MEMORY_ERRORS as error:
             if not device.is_out_of_memory(error):
                 raise
             return None

@@ -1,7 +1,7 @@
 """Losses: what all of them owe, values worked by hand, and other implementations where those are right."""
 
 import math
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 import segmentation_models_pytorch as smp
@@ -44,6 +44,46 @@ def test_it_falls_with_the_error_to_nothing(name: str, task: Task) -> None:
     assert values == sorted(values, reverse=True)
     assert values[0] > values[1] > values[2] > values[3]
     assert values[3] == pytest.approx(0, abs=1e-4)
+
+
+@pytest.mark.parametrize(("name", "task"), EVERY)
+def test_of_a_network_in_bf16_it_is_computed_in_float32(name: str, task: Task) -> None:
+    loss, target = catalog.build("losses", name, task), truth(task)
+    rounded = (logits_for(target, task, sure=0.5) + 0.1 * torch.randn(2, 1 if task == "binary" else 4, 12, 12)).bfloat16()
+
+    class Network(torch.nn.Module):
+        def forward(self, _: Tensor) -> Tensor:
+            return rounded
+
+    value = objective.of(Network(), loss, torch.zeros(2, 3, 12, 12), target)
+    assert value.dtype == torch.float32
+    assert torch.equal(value, loss(rounded.float(), target))
+
+
+def test_a_class_without_weight_has_no_say_smoothed_or_not() -> None:
+    target = torch.zeros(1, 2, 2, dtype=torch.int64)
+    for smoothing in (0.0, 0.1):
+        loss = catalog.build(
+            "losses", "cross_entropy", "multiclass", options={"class_weights": [0, 1], "label_smoothing": smoothing}
+        )
+        assert loss(torch.randn(1, 2, 2, 2), target) == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("cross_entropy", {"class_weights": [-1, 1]}),
+        ("cross_entropy", {"class_weights": [0, 0]}),
+        ("cross_entropy", {"label_smoothing": 1.5}),
+        ("focal", {"gamma": -1}),
+        ("focal", {"class_weights": [1, math.inf]}),
+        ("tversky", {"alpha": 0, "beta": 0}),
+        ("tversky", {"gamma": 0}),
+    ],
+)
+def test_options_with_which_nothing_is_learned_are_refused(name: str, options: dict[str, Any]) -> None:
+    with pytest.raises(ParamsError, match=rf"losses.{name}: .*; expected"):
+        catalog.build("losses", name, "multiclass", options=options)
 
 
 @pytest.mark.parametrize(("name", "task"), EVERY)

@@ -8,6 +8,7 @@ import torch
 from torch.optim import SGD, Optimizer, lr_scheduler
 
 from segmodels import catalog
+from segmodels.errors import ParamsError
 from segmodels.learning_rate import warmed_up
 from segmodels.schedules._moment import Moment
 
@@ -99,3 +100,20 @@ def test_a_warm_up_may_be_part_of_an_epoch_and_is_never_all_there_is() -> None:
 
     assert rates(0.5, 4) == [1 / 3, 2 / 3, 1.0, 1.0]  # half of four steps
     assert rates(100, 4) == [1 / 4, 2 / 4, 3 / 4, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("poly", {"power": -1}),
+        ("exponential", {"gamma": 1.5}),
+        ("exponential", {"gamma": -0.5}),
+        ("plateau", {"factor": 3}),
+        ("plateau", {"patience": -1}),
+        ("step", {"factor": 0}),
+        ("step", {"milestones": [1.5]}),
+    ],
+)
+def test_options_with_which_the_rate_would_rise_or_vanish_are_refused(name: str, options: dict[str, object]) -> None:
+    with pytest.raises(ParamsError, match=rf"schedules.{name}: .*; expected"):
+        catalog.build("schedules", name, options=options)

@@ -29,6 +29,7 @@ def network(
     name = _known_to_smp(encoder)
     with _explained(encoder, weights):
         built: nn.Module = build(
+            **_any_size(name),
             encoder_name=name,
             encoder_weights=_weights(name, weights),
             encoder_depth=depth,
@@ -56,7 +57,12 @@ def encoder(name: str, *, weights: str | None, in_channels: int, depth: int = 5,
         return cast(
             nn.Module,
             smp.encoders.get_encoder(
-                known, in_channels=in_channels, depth=depth, weights=_weights(known, weights), output_stride=output_stride
+                known,
+                in_channels=in_channels,
+                depth=depth,
+                weights=_weights(known, weights),
+                output_stride=output_stride,
+                **_any_size(known),
             ),
         )
 
@@ -116,6 +122,11 @@ def _known_to_smp(encoder: str) -> str:
     return encoder
 
 
+def _any_size(name: str) -> dict[str, bool]:
+    """What has an encoder take images of any size that would be made for one."""
+    return {"strict_img_size": False} if name.startswith(("tu-swin_", "tu-swinv2_")) else {}
+
+
 def _weights(name: str, weights: str | None) -> str | bool | None:
     return True if weights is not None and name.startswith("tu-") else weights  # smp's word for timm's own
 
@@ -135,4 +146,4 @@ def _explained(encoder: str, weights: str | None) -> Iterator[None]:
         remedy = "see `python -c 'import timm; print(timm.list_models())'`"
         if "dilated" in str(error):
             remedy = "take one that can be, such as resnet50 or xception65, or `output_stride: 32` where the architecture has it"
-        raise InputError(f"encoder: {encoder!r} does not fit: {error}; {remedy}") from error
+        raise InputError(f"encoder: {encoder!r} does not fit, or the options do not: {error}; {remedy}") from error

@@ -1,10 +1,20 @@
 """The three tasks brought to one form: probabilities, truth and validity, each B x C x H x W."""
 
+import math
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from segmodels.errors import ParamsError
 from segmodels.samples import IGNORE_INDEX, Task
+
+
+def refuse_negative(loss: str, class_weights: Sequence[float] | None) -> None:
+    """Refuse weights with which a loss would fall as the network gets worse."""
+    if class_weights is not None and not (all(0 <= one < math.inf for one in class_weights) and any(class_weights)):
+        raise ParamsError(f"{loss}: class_weights are {list(class_weights)}; expected numbers of 0 or more, not all of them 0")
 
 
 def log_probabilities(logits_BCHW: Tensor, task: Task) -> Tensor:

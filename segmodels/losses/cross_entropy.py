@@ -8,6 +8,7 @@ from torch import Tensor
 
 from segmodels.errors import ParamsError
 from segmodels.losses import _targets
+from segmodels.losses._targets import refuse_negative
 from segmodels.samples import IGNORE_INDEX, Task
 
 
@@ -23,6 +24,9 @@ def build(
     """
     if not 0 < hard_share <= 1:
         raise ParamsError(f"losses.cross_entropy: hard_share is {hard_share}; expected more than 0 and at most 1")
+    if not 0 <= label_smoothing < 1:
+        raise ParamsError(f"losses.cross_entropy: label_smoothing is {label_smoothing}; expected 0 or more, and less than 1")
+    refuse_negative("losses.cross_entropy", class_weights)
 
     def loss(logits_BCHW: Tensor, target: Tensor) -> Tensor:
         weights = None if class_weights is None else logits_BCHW.new_tensor(class_weights)
@@ -48,7 +52,10 @@ def _softmax(logits_BCHW: Tensor, target_BHW: Tensor, weights: Tensor | None, sm
         logits_BCHW, target_BHW, weight=weights, ignore_index=IGNORE_INDEX, label_smoothing=smoothing, reduction="none"
     )
     valid_BHW = target_BHW != IGNORE_INDEX
-    return each_BHW, valid_BHW.float() if weights is None else weights[target_BHW * valid_BHW] * valid_BHW
+    if weights is None:
+        return each_BHW, valid_BHW.float()
+    weight_BHW = weights[target_BHW * valid_BHW] * valid_BHW
+    return each_BHW * (weight_BHW > 0), weight_BHW  # smoothed, the loss of a class without weight is not 0
 
 
 def _sigmoid(logits_BCHW: Tensor, target: Tensor, task: Task, weights: Tensor | None, smoothing: float) -> tuple[Tensor, Tensor]:

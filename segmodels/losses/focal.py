@@ -17,6 +17,9 @@ def build(task: Task, *, gamma: float = 2.0, class_weights: Sequence[float] | No
         gamma: how fast it fades; 0 is cross-entropy.
         class_weights: how much a pixel counts, by its true class; of the sigmoid tasks how much a "yes" counts against a "no".
     """
+    if gamma < 0:
+        raise ParamsError(f"losses.focal: gamma is {gamma}; expected 0 or more")
+    _targets.refuse_negative("losses.focal", class_weights)
 
     def loss(logits_BCHW: Tensor, target: Tensor) -> Tensor:
         truth_BCHW, valid = _targets.dense(target, logits_BCHW.shape[1], task)

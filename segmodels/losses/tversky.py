@@ -2,6 +2,7 @@
 
 from torch import Tensor
 
+from segmodels.errors import ParamsError
 from segmodels.losses import _regions
 from segmodels.samples import Task
 
@@ -14,6 +15,10 @@ def build(task: Task, *, alpha: float = 0.3, beta: float = 0.7, gamma: float = 1
         beta: weighs what is missed; both 0.5 is Dice.
         gamma: above 1 it keeps pushing where most of a class is right already.
     """
+    if alpha < 0 or beta < 0 or alpha + beta == 0:
+        raise ParamsError(f"losses.tversky: alpha is {alpha}, beta {beta}; expected 0 or more, and not both 0")
+    if gamma <= 0:
+        raise ParamsError(f"losses.tversky: gamma is {gamma}; expected more than 0")
 
     def index(intersection_C: Tensor, probability_C: Tensor, truth_C: Tensor) -> Tensor:
         found, missed = probability_C - intersection_C, truth_C - intersection_C

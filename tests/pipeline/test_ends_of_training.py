@@ -118,9 +118,10 @@ def test_ctrl_c_leaves_a_checkpoint_from_which_it_ends_as_if_unbroken(drawn: Pat
                 assert process.stderr is not None
                 next(line for line in process.stdout if "epoch 2 of 12" in line)
                 process.send_signal(signal.SIGINT)
-                said = process.stderr.read()
+                said, printed = process.stderr.read(), process.stdout.read()
                 assert process.wait(60) == 130, said
             assert "Traceback" not in said, said
+            assert re.search(r"^unet: what it has learned is saved: up to epoch [2-9]", printed, re.MULTILINE), printed
             assert list((folder / ".segmodels" / "checkpoints").rglob(checkpoints.LAST))
             assert not (folder / "bundles").exists()
             assert run_statuses(folder) == ["KILLED"]

@@ -218,7 +218,16 @@ def test_it_takes_an_encoder_of_timm(name: str) -> None:
         assert segmenter(pictures(1, 3, 64, 64)).shape == (1, 5, 64, 64)
 
 
-FAMILIES = ["resnet34", "resnet50", "resnet101", "xception65", "mobilenet_v2", "efficientnet-b0", "convnext_tiny", "mit_b0"]
+FAMILIES = [
+    "resnet34",
+    "resnet50",
+    "resnet101",
+    "xception65",
+    "mobilenet_v2",
+    "efficientnet-b0",
+    "convnext_tiny",
+    "mit_b0",
+]
 
 
 @pytest.mark.parametrize("name", ["unet", "pspnet", "fcn", "deeplabv3plus"])
@@ -231,6 +240,15 @@ def test_it_learns_on_an_encoder_of_every_family(name: str, encoder: str) -> Non
     stem, *_ = segmenter.encoder.parameters()
     assert stem.grad is not None
     assert 0 < stem.grad.abs().max() < torch.inf
+
+
+def test_a_transformer_with_windows_takes_any_size() -> None:
+    assert build("unet", encoder="swin_tiny_patch4_window7_224").eval()(pictures(1, 3, 64, 90)).shape == (1, 5, 64, 90)
+
+
+def test_a_transformer_whose_patches_do_not_fit_the_decoder_is_refused() -> None:
+    with pytest.raises(InputError, match="'vit_small_patch14_dinov2' has patches of 14 pixels; DPT puts together those of 16"):
+        build("dpt", encoder="vit_small_patch14_dinov2")
 
 
 def test_upernet_takes_an_encoder_with_blocks_that_have_nothing_in_them() -> None:
@@ -299,6 +317,8 @@ def test_parameters_are_as_many_as_published() -> None:
     assert parameters("segnet", num_classes=11) == pytest.approx(29.45, abs=0.05)
     # the authors' voc-fcn8s: 134.5 M, of which the fixed upsampling has 0.1 M
     assert parameters("fcn", num_classes=21, encoder="vgg16", hidden=4096) == pytest.approx(134.4, abs=0.1)
+    # the paper's table: B0 on ADE20K has 3.8 M
+    assert parameters("segformer", num_classes=150, encoder="mit_b0") == pytest.approx(3.8, abs=0.05)
 
 
 def test_deeplabv3_has_as_many_parameters_as_torchvision_s() -> None:

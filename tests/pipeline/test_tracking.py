@@ -12,6 +12,7 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
 from segmodels import tracking
+from segmodels.errors import TrainingError
 
 PARAMS = {"architecture": "unet", "training": {"epochs": 3}}
 
@@ -102,6 +103,26 @@ def test_a_training_that_was_interrupted_goes_on_in_its_run(tmp_path: Path, erro
     [run] = runs()
     assert run.info.status == "FINISHED"
     assert [step for step, _ in history(run, "val_miou")] == [1, 2]
+
+
+def test_a_training_that_was_given_up_stays_failed_whatever_comes_after(tmp_path: Path) -> None:
+    def given_up() -> None:
+        one = candidate(tmp_path)
+        with one.recorded():
+            one.start("i" * 64)
+            one.epoch(epoch(1))
+            raise TrainingError("the loss became nan in step 3 of epoch 2")
+
+    with pytest.raises(TrainingError):
+        given_up()
+    [failed] = runs()
+    assert (failed.info.status, failed.data.tags["segmodels.gave_up"]) == ("FAILED", "the loss became nan in step 3 of epoch 2")
+    again = candidate(tmp_path)
+    with again.recorded():
+        again.start("i" * 64)
+        again.trained("b" * 64)
+    assert {run.info.run_id: run.info.status for run in runs()} == {failed.info.run_id: "FAILED", again.run_id: "FINISHED"}
+    assert "segmodels.bundle_sha256" not in next(run for run in runs() if run.info.status == "FAILED").data.tags
 
 
 def test_the_machines_load_is_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
-from segmodels import augment, batches, bundle, checkpoints, learner
+from segmodels import augment, batches, bundle, checkpoints, learner, locks
 from segmodels.batches import Batch
 from segmodels.errors import TrainingError
 from segmodels.learner import Learner
@@ -275,6 +275,32 @@ def test_interrupted_inside_an_epoch_no_sample_is_repeated_or_left_out(
     assert before.images[:at] + after.images == whole.images
     assert [one["train_loss"] for one in again["epochs"]] == pytest.approx([one["train_loss"] for one in log["epochs"]])
     assert (tmp_path / "cut/bundle" / bundle.WEIGHTS).read_bytes() == (tmp_path / "whole/bundle" / bundle.WEIGHTS).read_bytes()
+
+
+@pytest.mark.parametrize(("at", "kept"), [(1, "nothing yet"), (2, "up to epoch 1 "), (3, "up to epoch 1 ")])
+def test_who_interrupts_it_is_told_what_is_saved(prepared: Path, augmented: Path, tmp_path: Path, at: int, kept: str) -> None:
+    def press(step: int) -> None:
+        if step == at:
+            raise KeyboardInterrupt
+
+    told: list[str] = []
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            trained(prepared, augmented, tmp_path, callbacks=[Watch(press)], notice=told.append)
+    finally:
+        signal.signal(signal.SIGINT, handler)  # Lightning ignores it from then on
+    assert any(f"what it has learned is saved: {kept}" in one for one in told)
+
+
+def test_another_training_of_the_candidate_keeps_its_checkpoints(prepared: Path, augmented: Path, tmp_path: Path) -> None:
+    running, over = tmp_path / "checkpoints" / "psp" / "running", tmp_path / "checkpoints" / "psp" / "over"
+    for other in (running, over):
+        other.mkdir(parents=True)
+        (other / checkpoints.LAST).touch()
+    with locks.held(running / checkpoints.LOCK):
+        trained(prepared, augmented, tmp_path, epochs=1)
+    assert (running / checkpoints.LAST).is_file() and not over.exists()
 
 
 def test_workers_that_draw_ahead_go_on_where_it_was_interrupted(
