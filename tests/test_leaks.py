@@ -12,13 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from segmodels import duplicates, images, leaks, shapes, splits
+from segmodels import duplicates, images, leaks, placement, shapes, splits
 from segmodels.annotations import MaskFile
 from segmodels.atomic import write_json
 from segmodels.dataset import open_dataset
 from segmodels.duplicates import NEAR, Fingerprint
 from segmodels.errors import DatasetError
 from segmodels.leaks import Leak, Placed
+from segmodels.remembered import Remembered, Splitting
 from segmodels.samples import Sample, Split
 from segmodels.store import Store
 from tests.conftest import MakeDataset, prepared_at
@@ -232,35 +233,49 @@ PRINTS = [Fingerprint.of(one) for one in [*POOL, *(saved_again(image, quality=80
 """Eight pictures, and each once more, saved again."""
 
 
-@pytest.mark.slow
-@settings(max_examples=10_000)
-@given(
-    st.lists(
-        st.tuples(st.integers(0, len(PRINTS) - 1), st.sampled_from([None, "a", "b", "c", "d", "e"])), min_size=3, max_size=16
-    ),
-    st.integers(0, 20),
+PICTURES = st.lists(
+    st.tuples(st.integers(0, len(PRINTS) - 1), st.sampled_from([None, "a", "b", "c", "d", "e"])), min_size=3, max_size=16
 )
-def test_drawn_splits_never_leak(pictures: list[tuple[int, str | None]], seed: int) -> None:
-    """Any pictures under any names, copies and look-alikes among them, in any scenes."""
+
+
+def drawn_splits(
+    pictures: list[tuple[int, str | None]], called: str, seed: int, before: Remembered | None
+) -> tuple[dict[str, Split], Remembered]:
+    """Where pictures of scenes are put, and what is then remembered; there are no leaks."""
     samples = [
-        Sample(f"i{number}", Path(f"i{number}.png"), MaskFile(Path("m.png")), group=group)
+        Sample(f"{called}{number}", Path(f"{number}.png"), MaskFile(Path("m.png")), group=group)
         for number, (_, group) in enumerate(pictures)
     ]
-    prints = {f"i{number}": PRINTS[picture] for number, (picture, _) in enumerate(pictures)}
-    names = list(prints)
-    alike = [(names[one], names[other]) for one, other in duplicates.links(list(prints.values()), looks=True)]
-    groups = splits.groups_of(samples, None)
+    prints = {one.id: PRINTS[picture] for one, (picture, _) in zip(samples, pictures, strict=True)}
+    found = placement.place(
+        samples,
+        prints,
+        groups=splits.groups_of(samples, None),
+        has_groups=False,
+        method="group",
+        val=0.3,
+        test=0.3,
+        seed=seed,
+        near_duplicates="together",
+        remembered=before,
+        notice=lambda text: pytest.fail(text),
+    )
+    assert found.leaks == []
+    known = before or Remembered(Splitting("group", None, 0.3, 0.3, seed, "together"))
+    return found.splits, known.with_samples(found.splits, {name: one.pixels for name, one in prints.items()})
+
+
+@pytest.mark.slow
+@settings(max_examples=10_000)
+@given(PICTURES, PICTURES, st.sampled_from(["i", "renamed-"]), st.integers(0, 20))
+def test_drawn_splits_never_leak_and_nothing_leaves_the_test_set(
+    pictures: list[tuple[int, str | None]], more: list[tuple[int, str | None]], called: str, seed: int
+) -> None:
+    """Any pictures under any names, copies and look-alikes among them, in any scenes; then more, and all under other names."""
     try:
-        found = splits.assign(
-            samples,
-            groups,
-            method="group",
-            val=0.3,
-            test=0.3,
-            seed=seed,
-            images={name: one.pixels for name, one in prints.items()},
-            alike=alike,
-        )
-    except DatasetError:  # a split would have no images
+        first, memory = drawn_splits(pictures, "i", seed, None)
+        then, _ = drawn_splits([*pictures, *more], called, seed, memory)
+    except DatasetError:  # a split would have no images: all of these few were found to stand together
         return
-    assert leaks.find([Placed(one.id, found[one.id], one.group, prints[one.id]) for one in samples]) == []
+    for number in range(len(pictures)):
+        assert first[f"i{number}"] != "test" or then[f"{called}{number}"] == "test"

@@ -4,12 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from segmodels.dataset import open_dataset
 from segmodels.errors import DatasetError
 from segmodels.images import read_image, read_layer, read_mask
-from segmodels.samples import SegmentationClass
+from segmodels.samples import ImageKind, SegmentationClass
 from tests.conftest import MakeDataset, decoded
 from tests.test_every_format import COLORS, SCENES, cvat, folder, folder_of_colors, labels, picture, written, yolo_seg
 
@@ -149,3 +150,10 @@ def test_shapes_of_cvat_that_cover_nothing_are_named(tmp_path: Path) -> None:
     path.write_text(text.replace("</annotations>", '<track id="0" label="tree"></track></annotations>'))
     with pytest.raises(DatasetError, match="annotations.xml: is of a video; export it as `CVAT for images 1.1`"):
         open_dataset(root)
+
+
+@pytest.mark.parametrize("compression", ["lzw", "zlib", "packbits"])
+def test_many_channels_compressed_as_others_do_are_read(tmp_path: Path, compression: str) -> None:
+    pixels = np.random.default_rng(0).integers(0, 2**16, (6, 8, 5), np.uint16)
+    tifffile.imwrite(tmp_path / "one.tif", pixels, compression=compression, photometric="minisblack")
+    assert np.array_equal(read_image(tmp_path / "one.tif", ImageKind(5, 16)), pixels)
