@@ -143,7 +143,7 @@ def _explained(encoder: str, weights: str | None) -> Iterator[None]:
             f"downloaded, or set `weights: null` to train from scratch"
         ) from error
     except (KeyError, ValueError, AttributeError, TypeError) as error:
-        remedy = "see `python -c 'import timm; print(timm.list_models())'`"
+        remedy = "see `python -c 'import timm; print(timm.list_models())'`, and the options of the architecture"
         if "dilated" in str(error):
             remedy = "take one that can be, such as resnet50 or xception65, or `output_stride: 32` where the architecture has it"
-        raise InputError(f"encoder: {encoder!r} does not fit, or the options do not: {error}; {remedy}") from error
+        raise InputError(f"encoder: {encoder!r} does not fit: {error}; {remedy}") from error

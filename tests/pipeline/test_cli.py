@@ -59,7 +59,16 @@ def test_ingest_copies_what_belongs_to_the_dataset(make_dataset: MakeDataset, pa
     said = segmodels("ingest", str(source), cwd=tmp_path).stdout
     assert "2 pairs, 2 classes, format `folder`, mostly 4 x 2" in said
     copied = sorted(path.relative_to(tmp_path / "data" / "raw").as_posix() for path in (tmp_path / "data/raw").rglob("*.*"))
-    assert copied == ["classes.json", "images/one.png", "images/two.png", "masks/one.png", "masks/two.png", "segmodels.json"]
+    names = [
+        "classes.json",
+        "images/one.png",
+        "images/two.png",
+        "masks/one.png",
+        "masks/two.png",
+        "segmodels.json",
+        "splits.parquet",
+    ]
+    assert copied == names
 
 
 def test_a_format_that_the_files_do_not_tell_is_remembered(make_dataset: MakeDataset, params_file: Path, tmp_path: Path) -> None:
