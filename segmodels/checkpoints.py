@@ -15,6 +15,8 @@ LAST = "last.ckpt"
 """Everything that going on after the last whole part of an epoch needs."""
 
 
+MICRO_BATCH = "micro_batch"
+"""How many images at once fit into the memory, where more did not."""
 LOCK = "lock"
 """Held by who trains here."""
 

@@ -17,7 +17,7 @@ from torch.distributed.algorithms.ddp_comm_hooks import default_hooks
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
-from segmodels import batches, checkpoints, device
+from segmodels import atomic, batches, checkpoints, device
 from segmodels.errors import TrainingError
 from segmodels.learner import EpochRecord, Learner
 from segmodels.network import Segmenter
@@ -49,7 +49,9 @@ class Fitting:
     def run(self, untrained: Callable[[], Learner]) -> Learner:
         """Train to the end, from the last checkpoint if there is one."""
         batch = batches.fitting(self.store, self.settings.batch_size) // self.settings.devices
-        micro = batches.divisor(batch, self.settings.micro_batch_size or batch)
+        found = self.folder / checkpoints.MICRO_BATCH
+        at_most = int(found.read_text()) if found.is_file() else batch  # what has not fitted once is not tried again
+        micro = batches.divisor(batch, min(self.settings.micro_batch_size or batch, at_most))
         while True:
             learner = untrained()
             try:
@@ -64,13 +66,15 @@ class Fitting:
                 if not device.is_out_of_memory(error):
                     raise
                 told = str(error)
-            if len(self.chosen) > 1:  # the others wait for this one, and know nothing of it
-                raise TrainingError(
-                    f"out of memory with {micro} images at once on each device; set training.micro_batch_size: {max(1, micro // 2)}"
-                )
             if micro == 1:
                 raise self.settings.too_large(told)
             smaller = batches.divisor(batch, micro // 2)
+            atomic.write_text(found, str(smaller))
+            if len(self.chosen) > 1:  # the others wait for this one, and know nothing of it
+                raise TrainingError(
+                    f"out of memory with {micro} images at once on each device; start it again, and it goes on with {smaller} "
+                    f"(training.micro_batch_size: {smaller} does so from the start)"
+                )
             self.notice(
                 f"out of memory with {micro} images at once; goes on with {smaller}, {batch // smaller} times before each step "
                 f"(training.micro_batch_size: {smaller} does so from the start)"

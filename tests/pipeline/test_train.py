@@ -23,6 +23,7 @@ from lightning.pytorch.callbacks import Callback
 from segmodels import augment, batches, bundle, checkpoints, learner, locks
 from segmodels.batches import Batch
 from segmodels.errors import TrainingError
+from segmodels.fitting import Fitting
 from segmodels.learner import Learner
 from segmodels.network import Segmenter
 from segmodels.objective import Term
@@ -353,6 +354,26 @@ def test_out_of_memory_it_goes_on_with_smaller_micro_batches(prepared: Path, aug
     # the same as if it had been asked for
     trained(prepared, augmented, tmp_path / "asked", batch_size=8, micro_batch_size=2, epochs=2)
     assert all(torch.equal(value, saved(tmp_path / "asked")[name]) for name, value in saved(tmp_path).items())
+
+
+def test_out_of_memory_on_one_of_several_devices_it_goes_on_with_less_when_it_is_started_again(
+    prepared: Path, augmented: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[int, int]] = []
+
+    def full(self: Fitting, learner: Learner, batch: int, micro: int) -> None:
+        asked.append((batch, micro))
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(Fitting, "_fit", full)
+    for now, then in ((4, 2), (2, 1)):
+        with pytest.raises(
+            TrainingError, match=rf"with {now} images at once on each device; start it again, and it goes on with {then}"
+        ):
+            trained(prepared, augmented, tmp_path, batch_size=8, devices=2)
+    with pytest.raises(TrainingError, match="out of memory with one image"):
+        trained(prepared, augmented, tmp_path, batch_size=8, devices=2)
+    assert asked == [(4, 4), (4, 2), (4, 1)]
 
 
 def test_one_image_too_large_for_the_memory_is_said(prepared: Path, augmented: Path, tmp_path: Path) -> None:
