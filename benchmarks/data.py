@@ -111,7 +111,10 @@ def manifest(rows: int = 1_000_000, work: Work = None) -> None:
         samples = [Sample(f"s{n:07d}", Path(), nowhere, group=f"scene{n // 10}") for n in range(rows)]
         groups = splits.groups_of(samples, None)
         images = {one.id: f"{number:064x}" for number, one in enumerate(samples)}
-        drawn = timed(lambda: splits.assign(samples, groups, method="group", val=0.1, test=0.1, seed=0, images=images))
+        shown = {one.id: [0, number % 20] for number, one in enumerate(samples)}
+        drawn = timed(
+            lambda: splits.assign(samples, groups, method="group", val=0.1, test=0.1, seed=0, images=images, shown=shown)
+        )
         typer.echo(f"{rows:,} rows: opened in {opened:.1f} s, split in {drawn:.1f} s on {machine()}")
 
 

@@ -65,11 +65,12 @@ def ingest(
     sizes: Counter[tuple[int, int]] = Counter()
     sound, problems = [], list[str]()
     fingerprints: dict[str, Fingerprint] = {}
+    shown: dict[str, list[int]] = {}
     try:
         for sample, facts in examine(dataset, ledger, hashes, processes=processes, progress=progress):
             sizes[facts.height, facts.width] += 1
             sound.append(sample)
-            fingerprints[sample.id] = facts.fingerprint
+            fingerprints[sample.id], shown[sample.id] = facts.fingerprint, facts.classes
     except DatasetError as error:
         if not quarantine:
             raise
@@ -97,7 +98,7 @@ def ingest(
     is_remembered = splitting is None or (before is not None and before.splitting == splitting)
     if len(same) == len(copies) and is_remembered and _is_copy(destination, there, copies, noted):
         return ingested
-    now = None if splitting is None else _placed(sound, fingerprints, splitting, before)
+    now = None if splitting is None else _placed(sound, fingerprints, shown, splitting, before)
     with atomic.folder(destination) as partial:
         for inside, path in copies.items():
             (partial / inside).parent.mkdir(parents=True, exist_ok=True)
@@ -119,7 +120,11 @@ def ingest(
 
 
 def _placed(
-    samples: Sequence[Sample], fingerprints: Mapping[str, Fingerprint], splitting: Splitting, before: Remembered | None
+    samples: Sequence[Sample],
+    fingerprints: Mapping[str, Fingerprint],
+    shown: Mapping[str, list[int]],
+    splitting: Splitting,
+    before: Remembered | None,
 ) -> Remembered:
     """Where every image is put, and was; only what was where nothing is drawn, or cannot be yet."""
     known = Remembered(splitting) if before is None else before.drawn_with(splitting)
@@ -135,6 +140,7 @@ def _placed(
             test=splitting.test,
             seed=splitting.seed,
             images=images,
+            shown=shown,
             alike=placement.linked(fingerprints, splitting.near_duplicates),
             remembered=known,
         )

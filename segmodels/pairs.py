@@ -66,6 +66,11 @@ class Facts:
     objects: int | None
     fit: float | None
 
+    @property
+    def classes(self) -> list[int]:
+        """Those that it shows."""
+        return [index for index, pixels in enumerate(self.pixels) if pixels]
+
     @classmethod
     def of(
         cls,

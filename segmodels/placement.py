@@ -1,6 +1,6 @@
 """Which split every sample of a dataset gets, once all have been seen, and what is to be said of it."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -33,7 +33,7 @@ class Seen:
         for shard in made:
             for row in shard.rows():
                 seen.fingerprints[row.id] = row.facts.fingerprint
-                seen.classes[row.id] = [index for index, pixels in enumerate(row.facts.pixels) if pixels]
+                seen.classes[row.id] = row.facts.classes
                 seen.labelled.append(row.facts.labelled(row.id))
         return seen
 
@@ -51,6 +51,7 @@ def place(
     samples: Sequence[Sample],
     fingerprints: Mapping[str, Fingerprint],
     *,
+    shown: Mapping[str, Collection[int]],
     groups: Mapping[str, str],
     has_groups: bool,
     method: str,
@@ -64,7 +65,7 @@ def place(
     """Place every sample; the same image stays on one side of splits that are drawn, with "together" one that looks the same too.
 
     Args:
-        fingerprints: of every sample's image, by its id.
+        fingerprints: of every sample's image, by its id, and `shown` the classes that it shows.
         groups: of every sample by its id; `has_groups`: they are of a pattern, so that each is a scene.
         remembered: where the dataset's images were put before; what was drawn otherwise does not count, which is said.
 
@@ -93,6 +94,7 @@ def place(
             test=test,
             seed=draw_seed,
             images={name: one.pixels for name, one in fingerprints.items()},
+            shown=shown,
             alike=alike,
             remembered=before,
         )
@@ -177,7 +179,7 @@ def refuse_or_tell_leaks(found: Sequence[Leak], on_leak: Literal["report", "erro
 def tell_lacking(placement: Placement, seen: Seen, classes: Sequence[SegmentationClass], notice: Callable[[str], None]) -> None:
     """Say which classes a split does not show, and the seed with which each would show all.
 
-    Splits are not drawn until all classes are everywhere: then a new image could move another out of the test set.
+    Every class is spread evenly as it comes in; but what has once been put somewhere stays there.
     """
     names = [one.name for one in trained(classes)]
     lacking = splits.lacking(placement.splits, seen.classes)

@@ -89,6 +89,7 @@ def _write(
         placed = placement.place(
             dataset.samples,
             seen.fingerprints,
+            shown=seen.classes,
             groups=groups,
             has_groups=group_pattern is not None,
             near_duplicates=near_duplicates,

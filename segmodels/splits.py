@@ -1,8 +1,8 @@
 """Which sample trains, validates and tests. A pure function of the images, of which belong together, of the seed, and of what was before.
 
 Groups, and groups that are alike (they have the same image, say), stand together. Where they stand is drawn once for all of them, by
-the hash of their first image: whatever files are called, and however many there are. What was put somewhere before stays there; see
-remembered.py.
+the hashes of their images: whatever files are called. What was put somewhere before stays there; see remembered.py. What is new is spread
+so that each split gets its share of the images of every class, of the rare ones above all.
 """
 
 import hashlib
@@ -16,6 +16,8 @@ from segmodels.samples import SPLITS, Sample, Split
 
 FEW = 200
 """Of more groups some fall into each split whatever the seed."""
+GOLDEN = (5**0.5 - 1) / 2
+"""Steps of it around a circle, however many and from wherever, leave no part of it long without one (the three-distance theorem)."""
 
 
 def groups_of(samples: Sequence[Sample], pattern: str | None) -> dict[str, str]:
@@ -43,6 +45,7 @@ def assign(
     test: float,
     seed: int,
     images: Mapping[str, str],
+    shown: Mapping[str, Collection[int]],
     alike: Iterable[tuple[str, str]] = (),
     remembered: Remembered | None = None,
 ) -> dict[str, Split]:
@@ -53,6 +56,7 @@ def assign(
             they leave out: validation from training; without a test list that of validation is tested.
         val, test: shares of what stands together, where drawn.
         images: the hash of every sample's image, by its id.
+        shown: the classes that it shows.
         alike: ids of samples that must stand together, where drawn.
         remembered: where samples were put before: there they stay, with all that stands together with them. Where several of these
             were put apart, before it was known that they belong together, all of them are tested if one was.
@@ -64,16 +68,19 @@ def assign(
     if are_given(samples, method):
         return given(samples) if method == "given" else _completed(_listed(samples), groups, together, images, val, seed)
     first_image: dict[str, str] = {}
+    classes: dict[str, set[int]] = {}
     before: dict[str, Split] = {}
     for name, group in groups.items():
         root, image = together[group], images[name]
         first_image[root] = min(first_image.get(root, image), image)
+        classes.setdefault(root, set()).update(shown[name])
         if remembered is not None and (known := remembered.split(image, name)) is not None:
             before[root] = max(before.get(root, "train"), known, key=SPLITS.index)
-    side = {root: before.get(root) or _draw(image, val, test, seed) for root, image in first_image.items()}
+    new = {root: image for root, image in first_image.items() if root not in before}
+    side = before | _spread(new, _rarest(classes), val, test, seed)
     splits = {name: side[together[group]] for name, group in groups.items()}
     largest = max(Counter(together.values()).values())
-    remedy = _remedy(list(first_image.values()), val, test)
+    remedy = _remedy(first_image, _rarest(classes), val, test)
     if largest > len(together) / 2:
         remedy = f"{largest} of {len(together)} groups look alike and stay together; set splits.near_duplicates: ignore"
     _refuse_empty(splits, remedy)
@@ -165,9 +172,36 @@ def _together(groups: set[str], alike: Iterable[tuple[str, str]]) -> dict[str, s
     return {group: root(group) for group in groups}
 
 
+def _rarest(classes: Mapping[str, Collection[int]]) -> dict[str, tuple[int, int]]:
+    """Of the classes that something shows, the one that fewest show: how many do, and which."""
+    times = Counter(index for shown in classes.values() for index in shown)
+    return {name: min(((times[index], index) for index in shown), default=(len(classes), -1)) for name, shown in classes.items()}
+
+
+def _spread(
+    first_image: Mapping[str, str], rarest: Mapping[str, tuple[int, int]], val: float, test: float, seed: int
+) -> dict[str, Split]:
+    """Each with the chance that was asked for, and those of one rarest class evenly: such as stand beside each other go around the
+    splits in equal steps, from a place that the seed and the images draw."""
+    if not first_image:
+        return {}
+    ordered = sorted(first_image, key=lambda one: (rarest[one], _position(first_image[one], seed)))
+    start = _position(f"start {min(first_image.values())}", seed)
+    return {one: _at((start + number * GOLDEN) % 1, val, test) for number, one in enumerate(ordered)}
+
+
 def _draw(image: str, val: float, test: float, seed: int) -> Split:
-    digest = hashlib.sha256(f"{seed}\0{image}".encode()).digest()
-    position = int.from_bytes(digest[:8]) / 2**64  # uniform in [0, 1)
+    """By itself, whatever else there is."""
+    return _at(_position(image, seed), val, test)
+
+
+def _position(what: str, seed: int) -> float:
+    """Uniform in [0, 1)."""
+    digest = hashlib.sha256(f"{seed}\0{what}".encode()).digest()
+    return int.from_bytes(digest[:8]) / 2**64
+
+
+def _at(position: float, val: float, test: float) -> Split:
     return "test" if position < test else "val" if position < test + val else "train"
 
 
@@ -178,9 +212,9 @@ def _refuse_empty(splits: Mapping[str, Split], remedy: str) -> None:
         raise DatasetError(f"the split {' and '.join(empty)} would have no images of {len(splits)}; {remedy}")
 
 
-def _remedy(first_images: Sequence[str], val: float, test: float) -> str:
-    few = first_images[:FEW]
+def _remedy(first_image: Mapping[str, str], rarest: Mapping[str, tuple[int, int]], val: float, test: float) -> str:
+    few = {root: first_image[root] for root in list(first_image)[:FEW]}
     for seed in range(1000):
-        if {_draw(image, val, test, seed) for image in few} == set(SPLITS):
+        if set(_spread(few, rarest, val, test, seed).values()) == set(SPLITS):
             return f"splits.seed: {seed} would fill all three, or raise splits.val and splits.test"
-    return f"there are only {len(first_images)} groups: raise splits.val and splits.test, or label more scenes"
+    return f"there are only {len(first_image)} groups: raise splits.val and splits.test, or label more scenes"

@@ -250,6 +250,7 @@ def drawn_splits(
     found = placement.place(
         samples,
         prints,
+        shown={one.id: [number % 3] for number, one in enumerate(samples)},
         groups=splits.groups_of(samples, None),
         has_groups=False,
         method="group",

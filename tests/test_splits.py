@@ -1,6 +1,7 @@
 """Splits: no group is on two sides, names do not matter, and a dataset that grows moves nobody."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -32,11 +33,22 @@ def assigned(
     alike: Iterable[tuple[str, str]] = (),
     images: dict[str, str] | None = None,
     remembered: Remembered | None = None,
+    shown: dict[str, list[int]] | None = None,
 ) -> dict[str, Split]:
+    shown = shown or {one.id: [] for one in samples}
     images = images or {one.id: image(one.id) for one in samples}
     groups = splits.groups_of(samples, None)
     return splits.assign(
-        samples, groups, method=method, val=0.2, test=0.3, seed=seed, images=images, alike=alike, remembered=remembered
+        samples,
+        groups,
+        method=method,
+        val=0.2,
+        test=0.3,
+        seed=seed,
+        images=images,
+        shown=shown,
+        alike=alike,
+        remembered=remembered,
     )
 
 
@@ -153,7 +165,7 @@ def test_a_sample_on_no_list_is_refused() -> None:
 def test_a_split_without_images_is_refused_with_a_seed_that_helps() -> None:
     three = [sample(name, group=name) for name in "abc"]
     with pytest.raises(DatasetError, match=r"would have no images of 3; splits.seed: (\d+) would fill") as caught:
-        assigned(three)
+        assigned(three, seed=2)
     seed = int(str(caught.value).split("splits.seed: ")[1].split()[0])
     assert set(assigned(three, seed=seed).values()) == {"train", "val", "test"}
 
@@ -209,3 +221,29 @@ def test_classes_that_a_split_lacks_are_named() -> None:
     found: dict[str, Split] = {"a": "train", "b": "train", "c": "val", "d": "test"}
     shown = {"a": [0, 1], "b": [0, 2], "c": [0, 1], "d": [0, 2, 3]}
     assert splits.lacking(found, shown) == {1: ["test"], 2: ["val"], 3: ["train", "val"]}
+
+
+def test_every_class_is_spread_over_the_splits_and_each_image_has_its_chance() -> None:
+    """Three hundred images, of which ten show a second class and five a third."""
+    samples = [sample(f"i{n}") for n in range(300)]
+    shown = {one.id: [0, *([1] if n < 10 else []), *([2] if 5 <= n < 10 else [])] for n, one in enumerate(samples)}
+    tested: Counter[str] = Counter()
+    for seed in range(200):
+        found = assigned(samples, seed=seed, shown=shown)
+        for index, many, val, test in ((1, 10, 0.2, 0.3), (2, 5, 0.2, 0.3), (0, 300, 0.2, 0.3)):
+            counts = Counter(found[one.id] for one in samples if index in shown[one.id])
+            assert abs(counts["test"] - test * many) < 3 and abs(counts["val"] - val * many) < 3, (seed, index, counts)
+        tested.update(name for name, split in found.items() if split == "test")
+    # of 200 draws with a chance of 0.3, within five deviations of 6.5
+    assert all(60 - 33 < tested[one.id] < 60 + 33 for one in samples)
+
+
+def test_what_is_new_is_spread_and_what_was_there_stays() -> None:
+    first = [sample(f"i{n}") for n in range(40)]
+    before = assigned(first)
+    more = [*first, *(sample(f"n{n}") for n in range(60))]
+    shown = {one.id: [1] if one.id.startswith("n") and int(one.id[1:]) < 12 else [0] for one in more}
+    after = assigned(more, remembered=remember(before), shown=shown)
+    assert {name: after[name] for name in before} == before
+    counts = Counter(after[name] for name in after if shown[name] == [1])
+    assert abs(counts["test"] - 3.6) < 2 and abs(counts["val"] - 2.4) < 2
