@@ -58,8 +58,8 @@ def prepared(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def prepared_at(dataset: Dataset, folder: Path, **settings: Any) -> Path:
-    """Prepare a dataset into `folder`; splits are drawn, a fifth of the images to validate and three tenths to test, unless told otherwise."""
-    usual: dict[str, Any] = {"method": "group", "group_pattern": None, "val": 0.2, "test": 0.3, "seed": 0}
+    """Prepare a dataset into `folder`; splits are drawn, a quarter of the images to validate and a third or so to test, unless told otherwise."""
+    usual: dict[str, Any] = {"method": "group", "group_pattern": None, "val": 0.25, "test": 0.35, "seed": 0}
     with Ledger() as ledger:
         prepare(dataset, folder, ledger=ledger, kept=folder.with_name(f"{folder.name}-kept"), **usual | settings)
     return folder

@@ -126,12 +126,12 @@ def test_one_image_too_large_for_the_memory_is_said(trial: Trial, monkeypatch: p
 
 
 def test_the_batch_leaves_steps_enough_in_an_epoch(trial: Trial) -> None:
-    assert len(trial.store.rows("train")) == 9
+    assert len(trial.store.rows("train")) == 10
     decision = trial.decide_batch_size()
-    assert decision.value == 2  # 9 / 4 steps, as a power of two
-    assert "that 9 training images allow" in decision.reason
+    assert decision.value == 2  # 10 / 4 steps, as a power of two
+    assert "that 10 training images allow" in decision.reason
     assert replace(trial, plan=plan(devices=4)).decide_batch_size().value == 8  # two on each
-    assert replace(trial, plan=plan(devices=9)).decide_batch_size().value == 9
+    assert replace(trial, plan=plan(devices=10)).decide_batch_size().value == 10
 
 
 def test_the_batch_is_what_a_gpu_s_memory_holds(trial: Trial, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -187,7 +187,7 @@ def test_a_champion_that_knows_other_classes_is_replaced(models: Registry) -> No
 def edited(drawn: Path, folder: Path, edit: Callable[[Path, str], None], name: str) -> Path:
     """The drawn dataset, which remembers its splits, with an edit of the image `name`, prepared as the other is."""
     with Ledger() as ledger:
-        ingest(open_dataset(drawn), folder / "raw", ledger=ledger, splitting=Splitting("group", None, 0.2, 0.3, 0, "together"))
+        ingest(open_dataset(drawn), folder / "raw", ledger=ledger, splitting=Splitting("group", None, 0.25, 0.35, 0, "together"))
     edit(folder / "raw", name)
     return prepared_at(open_dataset(folder / "raw"), folder / "store")
 

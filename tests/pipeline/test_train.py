@@ -317,10 +317,10 @@ def test_workers_that_draw_ahead_go_on_where_it_was_interrupted(
 def test_parts_are_of_one_length_and_the_rest_is_drawn_in_another_epoch(
     prepared: Path, augmented: Path, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("segmodels.plan.in_parts", lambda *_: 3)  # of four steps, one each; of itself it would take four
+    monkeypatch.setattr("segmodels.plan.in_parts", lambda *_: 3)  # of five steps, one each; of itself it would take five
     watch, size = Watch(), 2
     log = trained(prepared, augmented, tmp_path, batch_size=size, epochs=2, callbacks=[watch])
-    assert len(store.rows("train")) // size == 4
+    assert len(store.rows("train")) // size == 5
     assert len(log["epochs"]) == 2
     assert len(watch.images) == 6 == len(set(watch.images))
 
