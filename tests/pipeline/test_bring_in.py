@@ -283,4 +283,5 @@ def test_our_own_splits_of_camvid_do_not(real_data: Path, tmp_path: Path) -> Non
     manifest = Store(tmp_path / "store").manifest
     assert manifest.groupby("group")["split"].nunique().eq(1).all()
     assert set(manifest["split"]) == {"train", "val", "test"}
-    assert (told, json.loads((tmp_path / "store" / "leaks.json").read_text())) == ([], [])
+    assert not [one for one in told if "leak" in one]  # but that few drives of unlike length make splits of other shares
+    assert json.loads((tmp_path / "store" / "leaks.json").read_text()) == []
