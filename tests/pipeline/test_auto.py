@@ -194,7 +194,7 @@ def test_everything_auto_is_said_kept_and_used(drawn: Path, params_file: Path, t
     for line in (
         "training.size_px is [64, 64] (auto): the median training image",  # of 48 x 64
         'training.normalisation is "dataset" (auto)',
-        "training.batch_size is 2 (auto)",
+        "training.batch_size is 4 (auto)",
         "training.learning_rate is",
         "loss.0.class_weights is [",
     ):
