@@ -365,6 +365,9 @@ def train(
         if first:
             console.say(f"{candidate}: {text}")
 
+    # of several processes each would count what is left for itself
+    if device.default().type == "cpu" and settings.training_of(candidate).devices == 1:
+        memory.bound()
     first = device.rank() == 0  # of the processes that train it together: the others only compute
     if not first:
         die_with_parent()
@@ -389,8 +392,6 @@ def train(
         "loss": [term._asdict() for term in plan.loss],
         "decisions": {one.key: one.reason for one in decisions},
     }
-    if device.default().type == "cpu" and plan.settings.devices == 1:  # of several each would count what is left for itself
-        memory.bound()
     tracked = CandidateRun(settings.project, candidate, params=used, dataset=RAW)
     progress = TrainingProgress(candidate, PROGRESS / f"{candidate}.json")
 

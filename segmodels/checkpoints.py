@@ -85,7 +85,7 @@ def weights_digest(weights: str | None) -> dict[str, str | None] | None:
 def remove_others(folder: Path) -> None:
     """Remove the checkpoints of the same candidate's other inputs, but of those that train just now; called when a training has ended well."""
     for other in folder.parent.iterdir():
-        if other != folder:
+        if other.is_dir() and other != folder:
             with locks.held_if_free(other / LOCK) as free:
                 if free:
                     shutil.rmtree(other, ignore_errors=True)

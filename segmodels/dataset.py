@@ -1,5 +1,6 @@
 """A dataset as it lies on disk: which format it has, its classes, its samples, and whether every pair is sound."""
 
+import os
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -105,7 +106,8 @@ def _listed(module: ModuleType, root: Path, *, tolerant: bool) -> tuple[list[Sam
         if not error.problems:
             raise
         problems = error.problems
-    named, misnamed = _named(root, (sample for sample in samples if sample.id not in noted.left_out_ids))
+    of_ours = (root / NOTED).is_file()  # where DVC may have linked the files to its cache
+    named, misnamed = _named((one for one in samples if one.id not in noted.left_out_ids), None if of_ours else Inside(root))
     found, clashes = _told_apart(named)
     table = sample_table.read(root / sample_table.NAME, {sample.id for sample in found})
     found = [_as_listed(sample, table) for sample in found if sample.id not in table.wrong]
@@ -123,9 +125,9 @@ def _as_listed(sample: Sample, table: Table) -> Sample:
     return replace(sample, split=split or sample.split, group=group or sample.group)
 
 
-def _named(root: Path, samples: Iterable[Sample]) -> tuple[list[Sample], list[str]]:
+def _named(samples: Iterable[Sample], lies_inside: "Inside | None") -> tuple[list[Sample], list[str]]:
     """The samples but for those with a file that is not to be opened, and what is wrong with those."""
-    found, problems, lies_inside = [], list[str](), Inside(root)
+    found, problems = [], list[str]()
     for sample in samples:
         wrong = [told for path in sample.files if (told := _untouchable(path, lies_inside)) is not None]
         problems += wrong
@@ -134,28 +136,33 @@ def _named(root: Path, samples: Iterable[Sample]) -> tuple[list[Sample], list[st
     return found, problems
 
 
-def _untouchable(path: Path, lies_inside: "Inside") -> str | None:
+def _untouchable(path: Path, lies_inside: "Inside | None") -> str | None:
     """Why a file is not to be opened, if so: archives from old systems have names that are no text, and pipes have no end."""
     if not _is_text(path):
         return legible(f"{path}: its name is not in UTF-8; rename it")
     if path.exists() and not path.is_file():
         return f"{path}: is no file that can be read to its end, but a device, a pipe or a link to one; put the file itself there"
-    if not lies_inside(path):
-        return f"{path}: leads out of the folder, to {path.resolve()}; put the file itself there"
-    return None
+    return None if lies_inside is None or lies_inside(path) else lies_inside.told(path)
 
 
 class Inside:
     """Whether a file lies in a dataset's folder, whatever links lead to it; asked of many files of few folders."""
 
     def __init__(self, root: Path) -> None:
-        self.root, self.folders = root.resolve(), dict[Path, bool]()
+        self.root, self.folders = Path(os.path.realpath(root)), dict[Path, bool]()
 
     def __call__(self, path: Path) -> bool:
         folder = path.parent
         if folder not in self.folders:
-            self.folders[folder] = (folder.resolve() / "x").is_relative_to(self.root)
-        return self.folders[folder] and (not path.is_symlink() or path.resolve().is_relative_to(self.root))
+            self.folders[folder] = self._of(folder / "x").is_relative_to(self.root)
+        return self.folders[folder] and (not path.is_symlink() or self._of(path).is_relative_to(self.root))
+
+    def told(self, path: Path) -> str:
+        """Of one that does not."""
+        return f"{path}: leads out of the folder, to {self._of(path)}; put the file itself there"
+
+    def _of(self, path: Path) -> Path:
+        return Path(os.path.realpath(path))  # which does not mind links that lead to themselves
 
 
 def _is_text(path: Path) -> bool:

@@ -52,6 +52,8 @@ class Fitting:
         found = self.folder / checkpoints.MICRO_BATCH
         at_most = int(found.read_text()) if found.is_file() else batch  # what has not fitted once is not tried again
         micro = batches.divisor(batch, min(self.settings.micro_batch_size or batch, at_most))
+        if found.is_file():
+            self.notice(f"goes on with {micro} images at once, as more did not fit into the memory before")
         while True:
             learner = untrained()
             try:

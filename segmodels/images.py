@@ -27,8 +27,6 @@ TIFF = (".tif", ".tiff")
 MANY_BORDERS, MANY_PAIRS, INTERPOLATED, MOSTLY = 50, 3, 0.12, 0.6
 """Of so many pixels where classes meet, what share must hold ids in between for a mask to be taken for scaled: of CamVid's masks at most 0.01
 do, and 0.18 and more when they are scaled bilinearly by 0.5 to 2."""
-_WEBP_HEAD = 4096
-"""In which a lossless WebP names its pixels, after what it may say of colours and rights."""
 _RAW, _SIXTEEN = "segmodels: raw mode", ";16"
 """Where `_decode` keeps how Pillow reads a file's pixels, and what it then says of such as it would cut down to 8 bits."""
 _SIXTEEN_BIT = ("I;16", "I;16B", "I;16L", "I;16N", "I")
@@ -253,6 +251,8 @@ def _is_by_color(image: Image.Image, classes: Sequence[SegmentationClass]) -> bo
     if max(present) >= len(palette_colors):
         return False
     used, value_of = [palette_colors[value] for value in present], {one.color: one.value for one in classes}
+    if len(value_of) < len(classes):
+        return False  # a colour of two classes tells neither
     if len(used) == 1 and len(set(used[0])) == 1:
         return False  # one gray, or black, is the beginning of most palettes
     return set(used) <= value_of.keys() and [value_of[color] for color in used] != present
@@ -302,13 +302,23 @@ def _open_exact(path: Path, what: str) -> Image.Image:
     image = _open(path)
     if image.format in ("JPEG", "MPO") or image.info.get("compression") in ("jpeg", "tiff_jpeg", "webp"):
         raise DatasetError(f"{path}: {what} is a JPEG, which blurs labels; export it as PNG")
-    if image.format == "WEBP" and b"VP8L" not in path.read_bytes()[:_WEBP_HEAD]:
+    if image.format == "WEBP" and "VP8L" not in _chunks(path):
         raise DatasetError(f"{path}: {what} is a WebP that blurs labels; export it as PNG, or as lossless WebP")
     pages = getattr(image, "n_frames", 1)
     if pages > 1:
         image.close()  # Pillow keeps the file for the others
         raise DatasetError(f"{path}: {what} has {pages} pages; export one, as PNG")
     return image
+
+
+def _chunks(path: Path) -> list[str]:
+    """The names of a WebP's parts: `VP8L` holds pixels as they were, `VP8 ` holds blurred ones."""
+    content, found, at = path.read_bytes(), list[str](), 12
+    while at + 8 <= len(content):
+        found.append(content[at : at + 4].decode("latin-1"))
+        length = int.from_bytes(content[at + 4 : at + 8], "little")
+        at += 8 + length + length % 2
+    return found
 
 
 def _open(path: Path) -> Image.Image:

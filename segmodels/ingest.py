@@ -79,7 +79,7 @@ def ingest(
         raise DatasetError(f"{dataset.root}: nothing in it can be used", problems)
     files = list(dict.fromkeys([*(path for sample in sound for path in sample.files), *dataset.notes]))  # samples may share one
     lies_inside = Inside(source)
-    outside = [f"{path}: leads out of the folder, to {path.resolve()}" for path in dataset.notes if not lies_inside(path)]
+    outside = [lies_inside.told(path) for path in files if not lies_inside(path)]
     if outside:
         raise DatasetError(f"{dataset.root}: {len(outside)} files lie elsewhere; copy them into the dataset", outside)
     left_out = [within(dataset.root, one) for one in problems]
@@ -90,7 +90,11 @@ def ingest(
     )
     copies = {path.relative_to(dataset.root): path for path in files}
     there = _files(destination)
-    gone = there.keys() - {str(destination / inside) for inside in (*copies, Path(NOTED), Path(remembered.NAME))}
+    gone = [
+        path
+        for path in there.keys() - {str(destination / inside) for inside in (*copies, Path(NOTED), Path(remembered.NAME))}
+        if not (dataset.root / Path(path).relative_to(destination)).exists()  # what is wrong with it may have it left out
+    ]
     ingested = Ingested(len(sound), len(dataset.classes), sizes, left_out, len(gone))
     same = _unchanged(copies, hashes, destination, there, ledger)
     changed = list[str]()
@@ -131,22 +135,28 @@ def _placed(
     if splits.are_given(samples, splitting.method):
         return known
     images = {name: one.pixels for name, one in fingerprints.items()}
+    # under a new seed what was there has been drawn by itself, and may have been tested since
+    there = [one for one in samples if before is not None and before.split(images[one.id], one.id) is not None]
     try:
-        drawn = splits.assign(
-            samples,
-            splits.groups_of(samples, splitting.group_pattern),
-            method=splitting.method,
-            val=splitting.val,
-            test=splitting.test,
-            seed=splitting.seed,
-            images=images,
-            shown=shown,
-            alike=placement.linked(fingerprints, splitting.near_duplicates),
-            remembered=known,
-        )
+        for some in (there, samples):
+            if some:
+                prints = {one.id: fingerprints[one.id] for one in some}
+                drawn = splits.assign(
+                    some,
+                    splits.groups_of(some, splitting.group_pattern),
+                    method=splitting.method,
+                    val=splitting.val,
+                    test=splitting.test,
+                    seed=splitting.seed,
+                    images=images,
+                    shown=shown,
+                    alike=placement.linked(prints, splitting.near_duplicates),
+                    remembered=known,
+                )
+                known = known.with_samples(drawn, images)
     except InputError:  # a split would have no images yet, or a group no name: that is said where they are needed
         return known
-    return known.with_samples(drawn, images)
+    return known
 
 
 def _files(folder: Path) -> dict[str, Literal["file", "link"]]:
@@ -176,7 +186,10 @@ def _is_copy(destination: Path, there: Mapping[str, str], copies: Mapping[Path, 
     expected = {str(destination / inside) for inside in (*copies, Path(NOTED))}
     if there.keys() - {str(destination / remembered.NAME)} != expected:
         return False
-    before = Noted.model_validate_json((destination / NOTED).read_bytes())
+    try:
+        before = Noted.model_validate_json((destination / NOTED).read_bytes())
+    except ValueError:  # damaged: it is written anew
+        return False
     return before == noted.model_copy(update={"left_out_here": before.left_out_here})
 
 

@@ -103,7 +103,7 @@ def _load(network: nn.Module, path: Path) -> None:
                 module.load_state_dict(tensors)
             except RuntimeError as error:
                 raise InputError(
-                    f"weights: {path} is of a network with other classes or options ({_first_line(error)}); to begin with its encoder, "
+                    f"weights: {path} is of a network with other classes or options ({_in_short(error)}); to begin with its encoder, "
                     f"give a file with the tensors of that alone, without the `encoder.` before their names"
                 ) from error
             return
@@ -114,6 +114,6 @@ def _load(network: nn.Module, path: Path) -> None:
     )
 
 
-def _first_line(error: Exception) -> str:
-    """Of what torch says, which lists every tensor below a heading."""
+def _in_short(error: Exception) -> str:
+    """One of the tensors that torch lists below a heading: the last."""
     return str(error).splitlines()[-1].strip()

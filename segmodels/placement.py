@@ -40,10 +40,16 @@ class Seen:
 
 @dataclass(frozen=True)
 class Placement:
-    """Where every sample belongs, by its id, and what therefore stands on two sides. `drawn_with` is None where lists are given."""
+    """Where every sample belongs, by its id, and what therefore stands on two sides.
+
+    Attributes:
+        seed: that it was asked for with.
+        drawn_with: draws with another; None where lists are given.
+    """
 
     splits: dict[str, Split]
     leaks: list[Leak]
+    seed: int
     drawn_with: Draw | None
 
 
@@ -76,7 +82,7 @@ def place(
     if remembered is not None and not is_given and remembered.splitting.draw != (seed, val, test):
         notice(
             f"the splits are drawn anew: splits.seed, val and test were {', '.join(map(str, remembered.splitting.draw))} when the dataset was brought "
-            f"in; scores before and after are not of the same images"
+            f"in; scores before and after are not of the same images; bring the dataset in again (`make data`), so that it is remembered"
         )
         remembered = None
     left_out = splits.without_list(samples)
@@ -104,7 +110,7 @@ def place(
     leaking = leaks.find(
         [Placed(name, split, groups[name] if name in known else None, fingerprints[name]) for name, split in assigned.items()]
     )
-    return Placement(assigned, leaking, None if is_given else lambda other_seed: draw(other_seed, None))
+    return Placement(assigned, leaking, seed, None if is_given else lambda other_seed: draw(other_seed, None))
 
 
 def linked(fingerprints: Mapping[str, Fingerprint], near_duplicates: Literal["together", "ignore"]) -> list[tuple[str, str]]:
@@ -189,7 +195,8 @@ def tell_lacking(placement: Placement, seen: Seen, classes: Sequence[Segmentatio
             f"{names[index]} is in no image of {' and '.join(without)}: it is not {', nor '.join(used[one] for one in without)}"
         )
     if lacking and placement.drawn_with is not None:
-        found = next((seed for seed in range(SEEDS_TRIED) if not _lacks(placement.drawn_with, seed, seen)), None)
+        others = [seed for seed in range(SEEDS_TRIED) if seed != placement.seed]
+        found = next((seed for seed in others if not _lacks(placement.drawn_with, seed, seen)), None)
         if found is not None:
             notice(f"splits.seed: {found} has every class in every split; to be chosen before the test set is relied on")
 

@@ -1,7 +1,8 @@
 """Which split every image of a dataset is in, remembered with it: as it grows nothing moves, and least of all out of the test set.
 
 Which split something new comes into depends on the images alone; but what belongs together may come to light later, when two scenes turn
-out to be one, and an image that is exported anew has other pixels and the same name. Written into the dataset's copy as it is brought in, and so a part of each of its versions.
+out to be one, and an image that is exported anew has other pixels and the same name. Written into the dataset's copy as it is brought
+in, and so a part of each of its versions.
 """
 
 import hashlib

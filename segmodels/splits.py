@@ -53,7 +53,8 @@ def assign(
 
     Args:
         method: "given" takes the dataset's lists, "group" draws by group, "auto" takes lists where there are two or more, and draws what
-            they leave out: validation from training; without a test list that of validation is tested.
+            they leave out: validation from training; without a test list that of validation is tested. One list alone, of some samples,
+            is kept to as the rest is drawn.
         val, test: shares of what stands together, where drawn.
         images: the hash of every sample's image, by its id.
         shown: the classes that it shows.
@@ -67,6 +68,9 @@ def assign(
     together = _together(set(groups.values()), [(groups[one], groups[other]) for one, other in alike])
     if are_given(samples, method):
         return given(samples) if method == "given" else _completed(_listed(samples), groups, together, images, val, seed)
+    # a list of some is kept to; one of all tells nothing apart
+    listed = [one for one in samples if method == "auto" and one.split is not None]
+    known: dict[str, Split | None] = {one.id: one.split for one in listed} if len(listed) < len(samples) else {}
     first_image: dict[str, str] = {}
     classes: dict[str, set[int]] = {}
     before: dict[str, Split] = {}
@@ -74,16 +78,18 @@ def assign(
         root, image = together[group], images[name]
         first_image[root] = min(first_image.get(root, image), image)
         classes.setdefault(root, set()).update(shown[name])
-        if remembered is not None and (known := remembered.split(image, name)) is not None:
-            before[root] = max(before.get(root, "train"), known, key=SPLITS.index)
+        there = known.get(name) or (remembered.split(image, name) if remembered is not None else None)
+        if there is not None:
+            before[root] = max(before.get(root, "train"), there, key=SPLITS.index)
     new = {root: image for root, image in first_image.items() if root not in before}
     side = before | _spread(new, _rarest(classes), val, test, seed)
     splits = {name: side[together[group]] for name, group in groups.items()}
-    largest = max(Counter(together.values()).values())
-    remedy = _remedy(first_image, _rarest(classes), val, test)
-    if largest > len(together) / 2:
-        remedy = f"{largest} of {len(together)} groups look alike and stay together; set splits.near_duplicates: ignore"
-    _refuse_empty(splits, remedy)
+    if set(splits.values()) != set(SPLITS):
+        largest = max(Counter(together.values()).values())
+        remedy = _remedy(first_image, _rarest(classes), val, test, seed)
+        if largest > len(together) / 2:
+            remedy = f"{largest} of {len(together)} groups look alike and stay together; set splits.near_duplicates: ignore"
+        _refuse_empty(splits, remedy)
     return splits
 
 
@@ -212,9 +218,9 @@ def _refuse_empty(splits: Mapping[str, Split], remedy: str) -> None:
         raise DatasetError(f"the split {' and '.join(empty)} would have no images of {len(splits)}; {remedy}")
 
 
-def _remedy(first_image: Mapping[str, str], rarest: Mapping[str, tuple[int, int]], val: float, test: float) -> str:
+def _remedy(first_image: Mapping[str, str], rarest: Mapping[str, tuple[int, int]], val: float, test: float, seed: int) -> str:
     few = {root: first_image[root] for root in list(first_image)[:FEW]}
-    for seed in range(1000):
-        if set(_spread(few, rarest, val, test, seed).values()) == set(SPLITS):
-            return f"splits.seed: {seed} would fill all three, or raise splits.val and splits.test"
+    for other in range(1000):
+        if other != seed and set(_spread(few, rarest, val, test, other).values()) == set(SPLITS):
+            return f"splits.seed: {other} would fill all three, or raise splits.val and splits.test"
     return f"there are only {len(first_image)} groups: raise splits.val and splits.test, or label more scenes"

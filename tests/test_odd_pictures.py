@@ -75,6 +75,27 @@ def test_a_palette_that_is_not_of_the_classes_says_nothing(tmp_path: Path, palet
     assert (read_mask(tmp_path / "mask.png", CLASSES) == SCENE).all()
 
 
+def test_a_colour_of_two_classes_tells_neither(tmp_path: Path) -> None:
+    image = Image.fromarray(SCENE, mode="P")
+    image.putpalette([0, 0, 0, 9, 0, 0, 9, 0, 0])
+    image.save(tmp_path / "mask.png")
+    alike = [SegmentationClass(f"c{value}", value, color) for value, color in enumerate([(0, 0, 0), (9, 0, 0), (9, 0, 0)])]
+    assert (read_mask(tmp_path / "mask.png", alike) == SCENE).all()
+
+
+def test_a_palette_may_stop_where_its_values_do(tmp_path: Path) -> None:
+    for name, mask, palette in (
+        ("one", np.minimum(SCENE, 1), [0, 0, 0, 9, 0, 0]),
+        ("two", SCENE, [0, 0, 0, 9, 0, 0, 0, 9, 0, 7, 7, 7]),
+    ):
+        picture(tmp_path / "images" / f"{name}.png")
+        image = Image.fromarray(mask, mode="P")
+        image.putpalette(palette)
+        (tmp_path / "masks").mkdir(exist_ok=True)
+        image.save(tmp_path / "masks" / f"{name}.png")
+    assert [one.color for one in open_dataset(tmp_path).classes] == [(0, 0, 0), (9, 0, 0), (0, 9, 0)]
+
+
 def test_palettes_that_name_the_classes_must_agree(tmp_path: Path) -> None:
     for name, color in (("one", (200, 0, 0)), ("two", (0, 200, 0))):
         picture(tmp_path / "images" / f"{name}.png")

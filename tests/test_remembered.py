@@ -78,6 +78,14 @@ def test_another_seed_is_another_draw_and_is_said(tmp_path: Path) -> None:
     assert after != before and not [one for one in told if "drawn anew" in one]  # brought in again it is remembered as that
 
 
+def test_what_another_seed_has_tested_stays_tested_as_the_dataset_grows(tmp_path: Path) -> None:
+    placed(tmp_path, 1, {f"i{n}": n for n in range(60)})
+    store = Store(prepared_at(open_dataset(tmp_path / "raw"), tmp_path / "other", val=0.2, test=0.3, seed=1))
+    before = dict(zip(store.manifest["id"], store.manifest["split"], strict=True))
+    after, _ = placed(tmp_path, 2, {f"i{n}": n for n in range(80)}, Splitting("group", None, 0.2, 0.3, 1, "together"))
+    assert {f"i{n}": after[n] for n in range(60)} == before
+
+
 def test_what_is_remembered_is_written_and_read(tmp_path: Path) -> None:
     asked = Splitting("auto", None, 0.1, 0.25, 3, "ignore")
     images = {"one": "ab" * 32, "two": "cd" * 32}

@@ -247,3 +247,12 @@ def test_what_is_new_is_spread_and_what_was_there_stays() -> None:
     assert {name: after[name] for name in before} == before
     counts = Counter(after[name] for name in after if shown[name] == [1])
     assert abs(counts["test"] - 3.6) < 2 and abs(counts["val"] - 2.4) < 2
+
+
+def test_one_list_of_some_samples_is_kept_to_and_the_rest_is_drawn() -> None:
+    listed = [sample(f"t{n}", split="test") for n in range(20)]
+    found = assigned([*listed, *(sample(f"i{n}") for n in range(80))])
+    assert {found[one.id] for one in listed} == {"test"}
+    assert {split for name, split in found.items() if name.startswith("i")} == {"train", "val", "test"}
+    # a list of all tells nothing apart
+    assert set(assigned([sample(f"i{n}", split="train") for n in range(80)]).values()) == {"train", "val", "test"}

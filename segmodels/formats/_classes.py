@@ -96,12 +96,13 @@ def from_palettes(mask_paths: Sequence[Path]) -> list[SegmentationClass] | None:
         if not colors:
             first, colors = path, its_colors
         values = [value for value in values if value != IGNORE_INDEX]
-        other = [value for value in values if its_colors[value : value + 1] != colors[value : value + 1]]
+        other = [value for value in values if value < min(len(colors), len(its_colors)) and its_colors[value] != colors[value]]
         if other:
             raise DatasetError(
                 f"{path}: its palette has another colour for {other[0]} than that of {first}; write label_colors.txt (`red green blue name`) "
                 f"if the colours mean the classes, or classes.json if the values do"
             )
+        colors += its_colors[len(colors) :]
         largest = max([largest, *values])
     if not colors:
         return None

@@ -8,7 +8,6 @@ from torch import Tensor
 
 from segmodels.errors import ParamsError
 from segmodels.losses import _targets
-from segmodels.losses._targets import refuse_negative
 from segmodels.samples import IGNORE_INDEX, Task
 
 
@@ -26,7 +25,7 @@ def build(
         raise ParamsError(f"losses.cross_entropy: hard_share is {hard_share}; expected more than 0 and at most 1")
     if not 0 <= label_smoothing < 1:
         raise ParamsError(f"losses.cross_entropy: label_smoothing is {label_smoothing}; expected 0 or more, and less than 1")
-    refuse_negative("losses.cross_entropy", class_weights)
+    _targets.refuse_negative("losses.cross_entropy", class_weights)
 
     def loss(logits_BCHW: Tensor, target: Tensor) -> Tensor:
         weights = None if class_weights is None else logits_BCHW.new_tensor(class_weights)

@@ -90,6 +90,9 @@ def test_what_is_gone_since_the_last_time_is_said(params_file: Path, tmp_path: P
     said = " ".join(segmodels("ingest", "source", cwd=tmp_path).stderr.split())
     assert "2 files that data/raw had are not in source, and are gone from it" in said
     assert "gone" not in segmodels("ingest", "source", cwd=tmp_path).stderr
+    path = root / "images" / "one.png"
+    path.write_bytes(path.read_bytes()[:-30])  # still there
+    assert "gone" not in segmodels("ingest", "source", "--quarantine", cwd=tmp_path).stderr
 
 
 @pytest.mark.parametrize("write", [folder, camvid, voc, coco])

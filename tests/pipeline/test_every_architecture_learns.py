@@ -21,9 +21,9 @@ EVERY = [(name, catalog.default("architectures", name, "encoder")) for name in c
     ("unet", "plain")
 ]
 USUAL = (3, 0.002)
-OWN = {"fcn": (6, 0.002), "pspnet": (8, 0.002), "deeplabv3": (12, 0.002), "dpt": (5, 0.0005)}
-"""Epochs and learning rate. Of three the logits have an eighth of the image's size, of which a small shape is mostly border; the fourth
-is a vision transformer."""
+OWN = {"fcn": (6, 0.002), "pspnet": (8, 0.002), "deeplabv3": (12, 0.002), "segnet": (4, 0.002), "dpt": (5, 0.0005)}
+"""Epochs and learning rate. Of three the logits have an eighth of the image's size, of which a small shape is mostly border; SegNet
+joins no features of the encoder to the decoder's; the last is a vision transformer."""
 
 
 @pytest.fixture(scope="module")

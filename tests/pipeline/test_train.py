@@ -299,6 +299,7 @@ def test_another_training_of_the_candidate_keeps_its_checkpoints(prepared: Path,
     for other in (running, over):
         other.mkdir(parents=True)
         (other / checkpoints.LAST).touch()
+    (running.parent / ".DS_Store").touch()  # as some systems leave behind
     with locks.held(running / checkpoints.LOCK):
         trained(prepared, augmented, tmp_path, epochs=1)
     assert (running / checkpoints.LAST).is_file() and not over.exists()
