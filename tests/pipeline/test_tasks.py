@@ -16,7 +16,7 @@ from tests.pipeline.projects import Project
 HEIGHT, WIDTH, COUNT = 32, 64, 48
 ONE_CANDIDATE = (
     PARAMS[: PARAMS.index("  pspnet:\n")]
-    + "training: {size_px: [32, 64], epochs: 10, batch_size: 4, learning_rate: 0.003, seed: 0}\n"
+    + "training: {size_px: [32, 64], epochs: 14, batch_size: 4, learning_rate: 0.003, seed: 0}\n"
 )
 
 
