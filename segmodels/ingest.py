@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -90,28 +90,16 @@ def ingest(
     )
     copies = {path.relative_to(dataset.root): path for path in files}
     there = _files(destination)
-    gone = [
-        path
-        for path in there.keys() - {str(destination / inside) for inside in (*copies, Path(NOTED), Path(remembered.NAME))}
-        if not (dataset.root / Path(path).relative_to(destination)).exists()  # what is wrong with it may have it left out
-    ]
+    gone = _gone(there, copies, destination, dataset.root)
     ingested = Ingested(len(sound), len(dataset.classes), sizes, left_out, len(gone))
     same = _unchanged(copies, hashes, destination, there, ledger)
-    changed = list[str]()
     before = remembered.read(destination)
     is_remembered = splitting is None or (before is not None and before.splitting == splitting)
     if len(same) == len(copies) and is_remembered and _is_copy(destination, there, copies, noted):
         return ingested
     now = None if splitting is None else _placed(sound, fingerprints, shown, splitting, before)
     with atomic.folder(destination) as partial:
-        for inside, path in copies.items():
-            (partial / inside).parent.mkdir(parents=True, exist_ok=True)
-            if inside in same:
-                os.link(destination / inside, partial / inside)
-            else:
-                shutil.copyfile(path, partial / inside)
-                if digests.of_file(partial / inside) != hashes.get(path):
-                    changed.append(f"{path}: was changed while it was read; bring the dataset in again when nobody writes to it")
+        changed = _copy(copies, partial, hashes, kept=destination, same=same)
         if changed:
             raise DatasetError(f"{dataset.root}: {len(changed)} files were changed meanwhile, nothing was written", changed)
         _note(noted, partial)
@@ -121,6 +109,28 @@ def ingest(
             noted.left_out_here = _missing(partial, dataset)
             _note(noted, partial)
     return ingested
+
+
+def _copy(
+    copies: Mapping[Path, Path], into: Path, hashes: Mapping[Path, str], *, kept: Path, same: Collection[Path]
+) -> list[str]:
+    """Copy files, and link those that are the `same` in the folder `kept`. Returns what is wrong with those that were changed since."""
+    changed = []
+    for inside, path in copies.items():
+        (into / inside).parent.mkdir(parents=True, exist_ok=True)
+        if inside in same:
+            os.link(kept / inside, into / inside)
+        else:
+            shutil.copyfile(path, into / inside)
+            if digests.of_file(into / inside) != hashes.get(path):
+                changed.append(f"{path}: was changed while it was read; bring the dataset in again when nobody writes to it")
+    return changed
+
+
+def _gone(there: Collection[str], copies: Collection[Path], destination: Path, source: Path) -> list[str]:
+    """The files of the last copy that the source has no more; what is left out for a fault is still there."""
+    stays = {str(destination / inside) for inside in (*copies, Path(NOTED), Path(remembered.NAME))}
+    return [path for path in there if path not in stays and not (source / Path(path).relative_to(destination)).exists()]
 
 
 def _placed(
