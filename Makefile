@@ -47,6 +47,9 @@ pull: setup  ## fetch from DVC's remote what this commit's dataset, models and r
 retrain: setup  ## make anew what has changed: prepare, augment, train, evaluate, compare, register
 	$(BIN)/python -m flows.retrain
 
+serve: setup  ## answer images with masks over HTTP, by the champion: make serve [PORT=8808]
+	$(BIN)/python -m flows.serve $(if $(PORT),--port $(PORT))
+
 doctor: setup  ## say what this machine has and what is wrong
 	$(BIN)/segmodels doctor
 

@@ -88,6 +88,7 @@ def _ours(camvid: Path, work: Path, epochs: int, batch_size: int, seed: int) -> 
     environment.apply()
     from segmodels.augment import augment
     from segmodels.bundle import load
+    from segmodels.counts import summarise
     from segmodels.dataset import open_dataset
     from segmodels.learner import EpochRecord
     from segmodels.ledger import Ledger
@@ -97,7 +98,7 @@ def _ours(camvid: Path, work: Path, epochs: int, batch_size: int, seed: int) -> 
     from segmodels.predict import Predictor
     from segmodels.prepare import prepare
     from segmodels.samples import trained
-    from segmodels.scoring import score, summarise
+    from segmodels.scoring import score
     from segmodels.store import Store
     from segmodels.train import Places, train
 
@@ -153,7 +154,7 @@ def _ours(camvid: Path, work: Path, epochs: int, batch_size: int, seed: int) -> 
     )
     _wait()
     store = Store(work / "prepared")
-    images, _, _ = score(store, Predictor(load(work / "bundle")))
+    images = score(store, Predictor(load(work / "bundle")))
     _tell({"test_miou": summarise(images, trained(store.classes), overlap=False)["miou"]})
 
 

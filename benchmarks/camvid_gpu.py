@@ -120,9 +120,7 @@ def one(candidate: str, out: Path, training: str) -> None:
         print(f"epoch {record.epoch}: mIoU {record.val_miou:.3f}, {record.seconds:.1f} s", flush=True)
 
     train(plan, places, decisions=decisions, params={"training": plan.training}, on_epoch=told)
-    scores = evaluate(
-        out / "prepared", mine / "bundle", mine / "counts", reports / "scores.json", reports / "worst.png", on=device.default()
-    )
+    scores = evaluate(out / "prepared", mine / "bundle", mine / "counts", reports, on=device.default())
     print(f"test mIoU {scores['miou']:.4f}", flush=True)
 
 

@@ -3,10 +3,11 @@
 Registration is keyed by the bundle's content and the decision by what it rests on, so that doing either again changes nothing.
 """
 
+import contextlib
 import hashlib
 import importlib.metadata
 import json
-import subprocess
+import shutil
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,20 +22,26 @@ from mlflow.models import ModelSignature
 from mlflow.types import Schema, TensorSpec
 
 import segmodels
-from segmodels import bundle, digests, locks, tracking
-from segmodels.errors import InputError
+from segmodels import atomic, backends, bundle, card, digests, locks, tracking
+from segmodels.backends import Backend
+from segmodels.counts import summarise
+from segmodels.errors import BundleError
 from segmodels.predict import Predictor
 from segmodels.project import LOCKS
 from segmodels.samples import trained
-from segmodels.scoring import score, summarise
+from segmodels.scoring import score
 from segmodels.store import Store
 
 CHAMPION = "champion"
 _SERVING = (
+    "huggingface-hub",
     "mlflow",
     "numpy",
+    "onnx",
+    "onnxruntime",
     "opencv-python-headless",
-    "pillow",
+    "openvino",
+    "psutil",
     "pydantic",
     "safetensors",
     "segmentation-models-pytorch",
@@ -43,6 +50,7 @@ _SERVING = (
     "torchvision",
 )
 _TEST_SET = "test_set.json"
+_BACKEND, _PRECISION = "segmodels.backend", "segmodels.precision"
 _BUNDLE, _DECISION = "segmodels.bundle_sha256", "segmodels.decision"
 
 
@@ -120,19 +128,20 @@ def _judge(
             f"the test set is not that of the champion (version {champion.version}) any more: {moved}; nothing is promoted on it until "
             f"gate.test_set: {digest[:16]} in params.yaml says that it is meant to be so"
         )
-    held = _bundle_of(champion)
     classes = [one.name for one in trained(store.classes)]
-    if (
-        [one.name for one in trained(held.classes)] != classes
-        or held.kind != store.kind
-        or (held.facts.task == "multilabel") != store.labels.overlap
-    ):
-        return (
-            "promote",
-            f"{name} replaces version {champion.version}, which knows other classes, or images of another kind, than the dataset has now",
-        )
-    # logged numbers are of another day's images: the champion is scored again
-    images, _, _ = score(store, Predictor(held))
+    with tempfile.TemporaryDirectory() as work:
+        held = fetch(champion, Path(work) / "bundle")
+        if (
+            [one.name for one in trained(held.classes)] != classes
+            or held.kind != store.kind
+            or (held.facts.task == "multilabel") != store.labels.overlap
+        ):
+            return "promote", (
+                f"{name} replaces version {champion.version}, which knows other classes, or images of another kind, than the dataset "
+                f"has now"
+            )
+        # logged numbers are of another day's images: the champion is scored again
+        images = score(store, Predictor(held, backend_of(champion, held)))
     champion_miou = summarise(images, trained(store.classes), overlap=store.labels.overlap)["miou"]
     against = f"{name} has test mIoU {miou:.4f}, champion (version {champion.version}) {champion_miou:.4f} on the same images"
     if miou > champion_miou and miou >= champion_miou + gate["min_gain"]:
@@ -174,14 +183,16 @@ def _registered(
         return found[0]
     tags = {
         _BUNDLE: best["bundle_sha256"],
+        _BACKEND: best["backend"],
+        _PRECISION: best["precision"],
         "segmodels.candidate": best["name"],
         "segmodels.dataset_sha256": bundle.load(folder).facts.dataset_sha256,
         "segmodels.dvc_lock_sha256": digests.of_file(Path("dvc.lock")),
         "segmodels.params_sha256": digests.of_file(Path("params.yaml")),
-        "segmodels.git_commit": _git_commit(),
+        "segmodels.git_commit": bundle.load(folder).facts.git_commit or "unknown",
     }
     client.log_dict(run_id, tested_on, _TEST_SET)
-    uri = _log_model(folder, run_id)
+    uri = _log_model(folder, run_id, best)
     try:
         client.create_registered_model(project)
     except MlflowException as error:
@@ -191,17 +202,20 @@ def _registered(
     return client.create_model_version(project, uri, run_id=run_id, model_id=model_id, tags=tags)
 
 
-def _log_model(folder: Path, run_id: str) -> str:
-    """Log the bundle as an MLflow model of its run; returns its address."""
+def _log_model(folder: Path, run_id: str, best: dict[str, Any]) -> str:
+    """Log the bundle as an MLflow model of its run, with its scores in its card; returns its address."""
     package = Path(segmodels.__file__).parent
     loaded = bundle.load(folder)
     kind, mask_shape = loaded.kind, (-1, -1, -1) if loaded.facts.task == "multilabel" else (-1, -1)
     mlflow.set_tracking_uri(tracking.uri())
-    with mlflow.start_run(run_id=run_id):
+    with tempfile.TemporaryDirectory() as work, mlflow.start_run(run_id=run_id):
+        scored = Path(shutil.copytree(folder, Path(work) / "bundle"))
+        (scored / card.NAME).write_text(card.text(loaded.facts, best), encoding="utf-8")
         info = mlflow.pyfunc.log_model(
             name="model",
             python_model=str(package / "mlflow_model.py"),
-            artifacts={"bundle": str(folder)},
+            artifacts={"bundle": str(scored)},
+            model_config={"backend": best["backend"], "precision": best["precision"]},
             code_paths=[str(package)],
             signature=ModelSignature(
                 Schema([TensorSpec(kind.dtype, (-1, -1, kind.channels))]), Schema([TensorSpec(np.dtype(np.uint8), mask_shape)])
@@ -217,13 +231,42 @@ def _requirements() -> list[str]:
     return [f"{name}=={importlib.metadata.version(name)}" for name in _SERVING]
 
 
-def _bundle_of(version: ModelVersion) -> bundle.Bundle:
-    """Fetch a version's bundle."""
-    with tempfile.TemporaryDirectory() as folder:
+def backend_of(version: ModelVersion, held: bundle.Bundle) -> Backend:
+    """What runs its bundle: what that was scored with when it was registered."""
+    name = next(one for one in backends.NAMES if one == version.tags[_BACKEND])
+    precision = next(one for one in backends.PRECISIONS if one == version.tags[_PRECISION])
+    return backends.load(held, name, precision=precision)
+
+
+def fetch(version: ModelVersion, folder: Path) -> bundle.Bundle:
+    """A version's bundle, copied to `folder` unless it is there.
+
+    Raises:
+        BundleError: it is damaged, or is not the one that was registered.
+    """
+    if folder.is_dir():
+        with contextlib.suppress(BundleError):  # damaged, or what is left of another registry
+            held = bundle.load(folder)
+            if held.sha256 == version.tags[_BUNDLE]:
+                return held
+        shutil.rmtree(folder)
+    with tempfile.TemporaryDirectory() as fetched, atomic.folder(folder) as partial:
         mlflow.set_tracking_uri(tracking.uri())
-        fetched = mlflow.artifacts.download_artifacts(f"models:/{version.name}/{version.version}", dst_path=folder)
+        mlflow.artifacts.download_artifacts(f"models:/{version.name}/{version.version}", dst_path=fetched)
         [facts] = Path(fetched).rglob(bundle.FACTS)
-        return bundle.load(facts.parent)
+        shutil.copytree(facts.parent, partial, dirs_exist_ok=True)
+    held = bundle.load(folder)
+    if held.sha256 != version.tags[_BUNDLE]:
+        raise BundleError(
+            f"version {version.version} of {version.name} is not the bundle that was registered (sha256 {version.tags[_BUNDLE][:12]}, "
+            f"found {held.sha256[:12]}); promote another version"
+        )
+    return held
+
+
+def champion_version(project: str) -> ModelVersion | None:
+    """The champion's version in the registry; None where there is none."""
+    return _champion(tracking.connect(), project)
 
 
 def _champion(client: MlflowClient, project: str) -> ModelVersion | None:
@@ -237,14 +280,3 @@ def _champion(client: MlflowClient, project: str) -> ModelVersion | None:
 
 def _versions(client: MlflowClient, project: str, tag: str, value: str) -> list[ModelVersion]:
     return list(client.search_model_versions(f"name = '{project}' and tags.`{tag}` = '{value}'"))
-
-
-def _git_commit() -> str:
-    """The commit that is checked out, with `-dirty` when tracked files differ from it."""
-    try:
-        found = subprocess.run(
-            ["git", "describe", "--always", "--abbrev=40", "--dirty"], capture_output=True, text=True, check=True
-        )
-    except (OSError, subprocess.CalledProcessError) as error:
-        raise InputError("git: no commit is checked out here; DVC and the records need one, see `git log`") from error
-    return found.stdout.strip()

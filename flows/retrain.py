@@ -101,8 +101,8 @@ def record(settings: Params, leaderboard: dict[str, Any], parent: str) -> dict[s
 
 @task(cache_policy=NO_CACHE, persist_result=False)
 def decide(settings: Params, leaderboard: dict[str, Any], runs: dict[str, str]) -> registry.Verdict:
-    """Register the best candidate, and promote it if it passes the gate."""
-    best = leaderboard["candidates"][0]
+    """Register the candidate that is put forward, and promote it if it passes the gate."""
+    best = put_forward(leaderboard)
     return registry.decide(
         settings.project,
         best=best,
@@ -133,6 +133,12 @@ def read_leaderboard() -> dict[str, Any]:
     return leaderboard
 
 
+def put_forward(leaderboard: dict[str, Any]) -> dict[str, Any]:
+    """The entry of the candidate that `compare` chose."""
+    [chosen] = [one for one in leaderboard["candidates"] if one["name"] == leaderboard["chosen"]]
+    return dict(chosen)
+
+
 def begun_from_files(settings: Params) -> dict[str, bool]:
     """The trainings that begin from a weights file, of which DVC watches only the name; true where it holds something else by now."""
     found = {}
@@ -153,9 +159,8 @@ def unchanged(settings: Params) -> registry.Verdict | None:
     if pipeline.version_dataset(RAW) or pipeline.stale(begun_from_files(settings)):
         return None
     leaderboard = read_leaderboard()
-    key = registry.decision_key(
-        leaderboard["candidates"][0]["bundle_sha256"], leaderboard["test_sha256"], settings.gate.model_dump()
-    )
+    best = put_forward(leaderboard)
+    key = registry.decision_key(best["bundle_sha256"], leaderboard["test_sha256"], settings.gate.model_dump())
     return registry.decided(settings.project, key)
 
 
@@ -190,7 +195,7 @@ def retrain_if_needed(settings: Params) -> str:
 def show(outcome: str) -> None:
     """Print the leaderboard, the outcome, and where to look further."""
     leaderboard = read_leaderboard()
-    best = leaderboard["candidates"][0]["name"]
+    best = leaderboard["chosen"]
     program = Path(sys.executable).with_name("segmodels")
     if program.is_relative_to(Path.cwd()):
         program = program.relative_to(Path.cwd())
@@ -203,7 +208,13 @@ def show(outcome: str) -> None:
         ("make data SOURCE=<folder> && make retrain", "your own dataset"),
     ):
         console.say(f"  {command:<60} {purpose}")
-    shown = (REPORTS / "leaderboard.png", REPORTS / best / "worst.png", FACTS / "census.png", AUGMENTED / "*" / "preview.png")
+    shown = (
+        REPORTS / "leaderboard.png",
+        REPORTS / "pareto.png",
+        REPORTS / best / "*.png",
+        FACTS / "census.png",
+        AUGMENTED / "*" / "preview.png",
+    )
     console.say(f"  pictures: {', '.join(map(str, shown))}")
 
 

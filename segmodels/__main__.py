@@ -3,7 +3,7 @@
 import os
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -29,6 +29,8 @@ from segmodels.project import (
 )
 
 if TYPE_CHECKING:
+    from segmodels import backends
+    from segmodels.bundle import Bundle
     from segmodels.learner import EpochRecord
     from segmodels.params import Params
 
@@ -88,30 +90,80 @@ def leaderboard(reports: Annotated[Path, typer.Option(help="Where `compare` wrot
 
 @app.command(rich_help_panel="Look")
 def predict(
-    images: Annotated[list[Path], typer.Argument(help="Image files, or folders of them.", exists=True)],
+    images: Annotated[list[str], typer.Argument(help="Image files, folders of them, or patterns such as 'scans/*.tif'.")],
     bundle: Annotated[Path, typer.Option(help="Folder of the bundle, e.g. bundles/unet.")],
     out: Annotated[Path, typer.Option(help="Where the masks and overlays are written.")] = Path("predictions"),
+    backend: Annotated[
+        Literal["auto", "torch", "openvino", "onnxruntime"],
+        typer.Option(
+            help="What runs the network; auto: what it was scored with here, else torch on a GPU and OpenVINO on a CPU."
+        ),
+    ] = "auto",
+    precision: Annotated[
+        Literal["auto", "bf16", "fp32", "int8"],
+        typer.Option(
+            help="auto: what it was scored with here, else bf16 where the machine has it; int8 where the bundle has it."
+        ),
+    ] = "auto",
+    tiles: Annotated[
+        Literal["auto", "always", "never"],
+        typer.Option(
+            help="See an image in overlapping tiles at the scale of training; auto: one much larger than those of training."
+        ),
+    ] = "auto",
+    flips: Annotated[
+        bool, typer.Option(help="Average the scores of the image and its mirror images: four times the work.")
+    ] = False,
+    overlay: Annotated[bool, typer.Option(help="The mask over the image too, <image>_overlay.png.")] = True,
+    probabilities: Annotated[
+        bool, typer.Option(help="How probable each class is too, <image>.npy: classes x height x width.")
+    ] = False,
+    polygons: Annotated[bool, typer.Option(help="Outlines in COCO's form too, polygons.json.")] = False,
+    large: Annotated[
+        bool, typer.Option(help="TIFF files beyond 50 million pixels too: read and written piece by piece, to <image>.tif.")
+    ] = False,
     path: ParamsPath = PARAMS,
 ) -> None:
-    """Write a mask and an overlay for every image, at the image's own size."""
+    """Write a mask for every image, at the image's own size."""
     if path.is_file():
         _read(path)  # how large images may be
+    from segmodels import backends, predicted_files
     from segmodels.bundle import load
-    from segmodels.predict import Predictor, predict_files
+    from segmodels.predict import Predictor
+    from segmodels.predicted_files import Wanted
 
     loaded = load(bundle)
+    if (backend, precision) == ("auto", "auto"):
+        backend, precision = _scored_with(loaded)
+    chosen = backends.load(loaded, backend, precision=None if precision == "auto" else precision)
+    predictor = Predictor(loaded, chosen, tiles=tiles, flips=flips)
     overlap = loaded.facts.task == "multilabel"
     written = "<image>/<class>.png, 255 where the class is" if overlap else "palette PNG, pixel value = class index"
     done, failed = 0, 0
-    for source, reason in predict_files(Predictor(loaded), images, out):
+    targets = predicted_files.find(images, out)
+    wanted = Wanted(overlay, probabilities, polygons, large)
+    results = predicted_files.predict_files(predictor, targets, out, wanted)
+    for source, reason in console.progress(results, "predicting images", len(targets)):
         if reason is None:
             done += 1
         else:
             failed += 1
             console.error(reason if str(source) in reason else f"{source}: {reason}")
-    console.out.print(f"masks of {done} images in {out}/ ({written}), each with an overlay", markup=False)
+    console.out.print(f"masks of {done} images in {out}/ ({written})", markup=False)
     if failed:
         raise InputError(f"{failed} of {done + failed} images could not be predicted")
+
+
+def _scored_with(loaded: "Bundle") -> "tuple[backends.Name | Literal['auto'], backends.Precision | Literal['auto']]":
+    """The backend and the precision that agreed with the trained network on the test images, where `evaluate` has scored this bundle."""
+    from segmodels import device
+    from segmodels.counts import read_scores
+
+    folder = EVALUATED / loaded.facts.candidate
+    scores = read_scores(folder) if (folder / "scores.json").is_file() else {}
+    if scores.get("bundle_sha256") == loaded.sha256 and scores["device"] == device.default().type:
+        return scores["backend"], scores["precision"]
+    return "auto", "auto"
 
 
 @bench.command()
@@ -382,7 +434,7 @@ def train(
         loss=[Term(term.name, term.options, term.weight) for term in chosen.terms],
         schedule=chosen.schedule.name,
         schedule_options=chosen.schedule.options,
-        training=settings.training_of(candidate).model_dump(),
+        training=settings.training_of(candidate).model_dump(exclude={"export"}),
         kept=DECISIONS / f"{candidate}.json",
         gpu_locks=LOCKS,
         notice=notice,
@@ -412,6 +464,7 @@ def train(
             ),
             decisions=decisions,
             params=used,
+            export=settings.training_of(candidate).export,
             on_start=tracked.start,
             on_epoch=on_epoch,
             notice=notice,
@@ -434,12 +487,12 @@ def evaluate(candidate: Annotated[str, typer.Argument(help="A key of `candidates
             PREPARED,
             BUNDLES / candidate,
             EVALUATED / candidate,
-            reports / "scores.json",
-            reports / "worst.png",
+            reports,
             on=on,
             progress=console.progress,
         )
-    console.out.print(f"{candidate}: test mIoU {scores['miou']:.4f} on {scores['num_images']} images", markup=False)
+    miou = "none, as no image shows any class" if scores["miou"] is None else f"{scores['miou']:.4f}"
+    console.out.print(f"{candidate}: test mIoU {miou} on {scores['num_images']} images", markup=False)
 
 
 @app.command(rich_help_panel="Stages, as dvc.yaml runs them")
@@ -447,7 +500,14 @@ def compare(path: ParamsPath = PARAMS) -> None:
     """Rank all candidates on the same test images."""
     from segmodels.compare import compare as run
 
-    run(PREPARED, EVALUATED, REPORTS, candidates=list(_read(path).candidates))
+    settings = _read(path)
+    run(
+        PREPARED,
+        EVALUATED,
+        REPORTS,
+        candidates=list(settings.candidates),
+        same_but_for_the_seed=settings.same_but_for_the_seed(),
+    )
 
 
 def main() -> None:

@@ -20,6 +20,9 @@ def too_large(width: int, height: int) -> str | None:
     """What is wrong with a picture that claims to be so large, if anything is."""
     if width * height <= _max_pixels:
         return None
-    return (
-        f"{width} x {height} pixels, more than {_max_pixels:,}; cut it into tiles, or raise dataset.max_megapixels in params.yaml"
-    )
+    return refusal(f"{width} x {height}")
+
+
+def refusal(size: str) -> str:
+    """Why a picture of so many pixels is not read, and what to do."""
+    return f"{size} pixels, more than {_max_pixels:,}; cut it into tiles, or raise dataset.max_megapixels in params.yaml"

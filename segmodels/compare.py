@@ -1,27 +1,46 @@
-"""Stage `compare`: the leaderboard of all candidates on the same test images, with confidence intervals."""
+"""Stage `compare`: the leaderboard of all candidates on the same test images, what of it is certain, and which one to put forward."""
 
+import statistics
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import pandas as pd
 
-from segmodels import atomic, metrics, pictures
+from segmodels import atomic, pictures, significance
+from segmodels.counts import INSIDE, counts_of, read_counts
 from segmodels.errors import InputError
-from segmodels.scoring import KINDS, counts_of, read_counts
+from segmodels.significance import Counts, Difference, Weighed
 from segmodels.store import Store
 
+AS_FAST = 1.1
+"""A candidate that takes at most so many times as long as the fastest is as fast: no machine repeats itself more closely."""
 
-def compare(prepared: Path, counts: Path, destination: Path, *, candidates: Sequence[str], seed: int = 0) -> dict[str, Any]:
-    """Rank the candidates that were scored on the prepared test set; write `leaderboard.json`, `.md` and `.png`.
 
-    Candidates that failed, or whose scores are of other test images, are listed as not ranked, with the reason.
+def compare(
+    prepared: Path,
+    counts: Path,
+    destination: Path,
+    *,
+    candidates: Sequence[str],
+    same_but_for_the_seed: Sequence[Sequence[str]] = (),
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Rank the candidates that were scored on the prepared test set; write `leaderboard.json`, `.md`, `.png` and `pareto.png`.
+
+    Put forward is the cheapest of those that do not differ from the best by more than chance. Candidates that failed, or whose scores
+    are of other test images, are listed as not ranked, with the reason.
+
+    Args:
+        same_but_for_the_seed: candidates of one kind each, whose spread is told.
+        seed: of the draws that intervals are taken from.
 
     Raises:
         InputError: no candidate can be ranked.
     """
     test_sha256 = Store(prepared).digest("test")
-    ranked, unranked = [], []
+    tables, ranked, unranked = {}, [], []
     for name in candidates:
         folder = counts / name
         if not (folder / "scores.json").is_file():
@@ -33,64 +52,160 @@ def compare(prepared: Path, counts: Path, destination: Path, *, candidates: Sequ
                 {"name": name, "reason": "its scores are of other test images: its last training or evaluation failed"}
             )
             continue
-        ranked.append(_entry(name, images, scores, seed))
+        if scores["miou"] is None:
+            unranked.append({"name": name, "reason": "no test image shows any class, and it says so: there is nothing to score"})
+            continue
+        tables[name] = images
+        ranked.append({"name": name, **{key: scores[key] for key in KEPT}, "iou": [one["iou"] for one in scores["classes"]]})
     if not ranked:
         raise InputError(f"no candidate can be ranked: {_reasons(unranked)}")
+    weighed = _weigh(ranked, tables, same_but_for_the_seed, seed)
+    for one in ranked:
+        one["miou_low"], one["miou_high"] = weighed.intervals[one["name"]]
     ranked.sort(key=lambda one: (-one["miou"], one["num_parameters"], one["name"]))
-    leaderboard = {"test_sha256": test_sha256, "candidates": ranked, "not_ranked": unranked}
+    chosen, reason = choose(ranked, weighed.differences)
+    leaderboard = {
+        "test_sha256": test_sha256,
+        "chosen": chosen,
+        "reason": reason,
+        "candidates": ranked,
+        "drawn": weighed.drawn,
+        "num_drawn": weighed.num_drawn,
+        "num_scenes": weighed.num_scenes,
+        "differences": [asdict(one) for one in weighed.differences],
+        "seeds": _spreads(ranked, same_but_for_the_seed),
+        "not_ranked": unranked,
+    }
     atomic.write_json(destination / "leaderboard.json", leaderboard)
     atomic.write_text(destination / "leaderboard.md", markdown(leaderboard))
     pictures.leaderboard(destination / "leaderboard.png", ranked, [one["name"] for one in ranked[0]["classes"]])
+    pictures.pareto(destination / "pareto.png", ranked, chosen)
     return leaderboard
 
 
-def _entry(name: str, images: Any, scores: dict[str, Any], seed: int) -> dict[str, Any]:
-    intersection, truth, prediction = (counts_of(images, kind, len(scores["classes"])) for kind in KINDS)
-    drawn = metrics.bootstrap_miou(intersection, truth, prediction, images["group"].to_numpy(), seed=seed)
-    low, high = np.quantile(drawn, [0.025, 0.975])
-    kept = (
-        "miou",
-        "pixel_accuracy",
-        "classes",
-        "num_images",
-        "num_parameters",
-        "latency_ms",
-        "device",
-        "precision",
-        "bundle_sha256",
+KEPT = (
+    "miou",
+    "boundary_iou",
+    "pixel_accuracy",
+    "classes",
+    "num_images",
+    "num_parameters",
+    "latency_ms",
+    "latency_p95_ms",
+    "peak_memory_mb",
+    "device",
+    "backend",
+    "precision",
+    "bundle_sha256",
+)
+"""What the leaderboard takes over of a candidate's scores."""
+
+
+def _weigh(
+    ranked: list[dict[str, Any]], tables: dict[str, pd.DataFrame], same_but_for_the_seed: Sequence[Sequence[str]], seed: int
+) -> Weighed:
+    """What is certain of the candidates' mIoU; their tables may be in any order."""
+    num_classes = len(ranked[0]["iou"])
+    ordered = {name: images.sort_values("id") for name, images in tables.items()}
+    counts: dict[str, Counts] = {}
+    for name, images in ordered.items():
+        right, true, predicted = (counts_of(images, kind, num_classes) for kind in INSIDE)
+        counts[name] = right, true, predicted
+    groups = next(iter(ordered.values()))["group"].tolist()
+    mious = {one["name"]: one["miou"] for one in ranked}
+    return significance.weigh(mious, counts, groups, same_but_for_the_seed=same_but_for_the_seed, seed=seed)
+
+
+def _spreads(ranked: Sequence[dict[str, Any]], kinds: Sequence[Sequence[str]]) -> list[dict[str, Any]]:
+    """What chance in training does to the mIoU of each kind of which at least two were ranked."""
+    mious = {one["name"]: one["miou"] for one in ranked}
+    found = [[name for name in kind if name in mious] for kind in kinds]
+    return [
+        {
+            "candidates": names,
+            "mean": statistics.mean(mious[name] for name in names),
+            "deviation": statistics.stdev(mious[name] for name in names),
+            "low": min(mious[name] for name in names),
+            "high": max(mious[name] for name in names),
+        }
+        for names in found
+        if len(names) > 1
+    ]
+
+
+def choose(ranked: Sequence[dict[str, Any]], differences: Sequence[Difference]) -> tuple[str, str]:
+    """The candidate to put forward, and why in a sentence. `ranked` has the best one first.
+
+    It is the cheapest of those that no other is better than by more than chance: the fastest and, of those about as fast, the one with the
+    fewest parameters. Times of different devices are not compared.
+    """
+    best = ranked[0]
+    beaten = {one.second for one in differences if one.is_significant}
+    rest = [one for one in ranked if one["name"] not in beaten]
+    if len(rest) == 1:
+        others = "there is no other" if len(ranked) == 1 else "it is better than every other by more than chance"
+        return best["name"], f"{best['name']} has the best mIoU; {others}"
+    as_fast = rest
+    if len({one["device"] for one in rest}) == 1:
+        fastest = min(one["latency_ms"] for one in rest)
+        as_fast = [one for one in rest if one["latency_ms"] <= AS_FAST * fastest]
+    cheapest = min(as_fast, key=lambda one: (one["num_parameters"], -one["miou"], one["name"]))
+    names = " and ".join(one["name"] for one in rest if one is not cheapest)
+    return cheapest["name"], (
+        f"{cheapest['name']} takes {cheapest['latency_ms']:.1f} ms an image with {cheapest['num_parameters'] / 1e6:.1f} M parameters, and "
+        f"no more than chance tells its mIoU from that of {names}"
     )
-    return {
-        "name": name,
-        **{key: scores[key] for key in kept},
-        "miou_low": float(low),
-        "miou_high": float(high),
-        "iou": [one["iou"] for one in scores["classes"]],
-    }
 
 
 def markdown(leaderboard: dict[str, Any]) -> str:
     """The leaderboard as a Markdown table."""
     names = [one["name"] for one in leaderboard["candidates"][0]["classes"]]
-    head = ["candidate", "mIoU", "95 % interval", "pixel accuracy", *names, "parameters", "ms an image"]
+    head = ["candidate", "mIoU", "95 % interval", "boundary IoU", "pixel accuracy", *names, "parameters", "ms an image", "by"]
     lines = ["# Leaderboard", "", f"| {' | '.join(map(_cell, head))} |", f"|{'---|' * len(head)}"]
     for one in leaderboard["candidates"]:
         cells = [
             one["name"],
             f"{one['miou']:.4f}",
             f"{one['miou_low']:.4f} to {one['miou_high']:.4f}",
-            "-" if one["pixel_accuracy"] is None else f"{one['pixel_accuracy']:.4f}",
+            *("-" if one[key] is None else f"{one[key]:.4f}" for key in ("boundary_iou", "pixel_accuracy")),
             *("-" if iou is None else f"{iou:.4f}" for iou in one["iou"]),
             f"{one['num_parameters'] / 1e6:.1f} M",
             f"{one['latency_ms']:.1f}",
+            f"{one['backend']} {one['precision']}, {one['device']}",
         ]
         lines.append(f"| {' | '.join(map(_cell, cells))} |")
     first = leaderboard["candidates"][0]
     lines += [
         "",
-        f"Dataset-level scores on {first['num_images']} test images; void is not counted. Time on {first['device']}, one image.",
+        f"Dataset-level scores on {first['num_images']} test images; void is not counted. {_drawn(leaderboard)}",
+        "",
+        f"Put forward: {_cell(leaderboard['reason'])}.",
+        "",
     ]
+    for one in leaderboard["differences"]:
+        told = "differ" if one["p"] < significance.LEVEL else "no significant difference"
+        lines.append(
+            f"- {_cell(one['first'])} against {_cell(one['second'])}: {one['miou']:+.4f} ({one['low']:+.4f} to {one['high']:+.4f}), "
+            f"p = {one['p']:.4f} after Holm: {told}"
+        )
+    for one in leaderboard["seeds"]:
+        lines.append(
+            f"- {_cell(' and '.join(one['candidates']))} differ by their seed alone: mIoU {one['mean']:.4f} on average, standard deviation "
+            f"{one['deviation']:.4f}, from {one['low']:.4f} to {one['high']:.4f}; a difference within that is no reason to prefer another"
+        )
     lines += [f"- {_cell(one['name'])} is not ranked: {one['reason']}" for one in leaderboard["not_ranked"]]
     return "\n".join(lines) + "\n"
+
+
+def _drawn(leaderboard: dict[str, Any]) -> str:
+    """What the intervals rest on."""
+    count, what = leaderboard["num_drawn"], leaderboard["drawn"]
+    told = f"Intervals and p are of {count} {what} drawn anew"
+    if count < significance.MIN_SCENES:
+        return f"{told}: too few to tell anything from chance."
+    if what == "images" and leaderboard["num_scenes"] < count:
+        return f"{told}; of scenes there are too few. Images of a scene are alike, so that less is certain than is said here."
+    return f"{told}."
 
 
 def _cell(text: str) -> str:

@@ -94,7 +94,7 @@ def leaderboard(found: dict[str, Any]) -> None:
     table.add_column("candidate", overflow="fold")
     for name in ("mIoU", "95 % interval", "pixel acc.", "parameters", "ms/image"):
         table.add_column(name, justify="right", no_wrap=True)
-    for position, one in enumerate(ranked):
+    for one in ranked:
         table.add_row(
             _plain(one["name"]),
             f"{one['miou']:.4f}",
@@ -102,9 +102,10 @@ def leaderboard(found: dict[str, Any]) -> None:
             "-" if one["pixel_accuracy"] is None else f"{one['pixel_accuracy']:.4f}",
             f"{one['num_parameters'] / 1e6:.1f} M",
             f"{one['latency_ms']:.1f}",
-            style="bold green" if position == 0 else "",
+            style="bold green" if one["name"] == found["chosen"] else "",
         )
     out.print(table, soft_wrap=False)
+    out.print(f"put forward: {_plain(found['reason'])}")
     for one in found["not_ranked"]:
         out.print(f"[yellow]{_plain(one['name'])} is not ranked:[/] {_plain(one['reason'])}")
 

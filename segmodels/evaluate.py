@@ -1,77 +1,173 @@
 """Stage `evaluate`: score a bundle on the frozen test set, image by image, through the same `predict` that serves."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import cv2
 import numpy as np
 import pandas as pd
 import torch
 
-from segmodels import atomic, bundle
+from segmodels import atomic, backends, bundle, latency, pictures
+from segmodels.bundle import Bundle
+from segmodels.calibration import Calibration
+from segmodels.confusions import Confusion, Confusions
+from segmodels.counts import sliced, summarise
 from segmodels.images import colored, shown
-from segmodels.pictures import sheet
+from segmodels.objects import Objects
 from segmodels.predict import Predictor
-from segmodels.samples import IGNORE_INDEX, trained
-from segmodels.scoring import score, summarise
+from segmodels.samples import IGNORE_INDEX, BoolArray, UInt8Array, trained
+from segmodels.scoring import counted, disagreements, predictions
 from segmodels.store import Store
 from segmodels.watching import Progress, silent
 
-NUM_WORST = 8
+NUM_WORST, NUM_CONFUSED = 8, 6
+LONGEST_PX = 800
+"""The longer side of a picture in a sheet, which shows it at half of that."""
+MAX_DISAGREEMENT: dict[backends.Precision, float] = {"fp32": 0.001, "bf16": 0.001, "int8": 0.002}
+"""The share of pixels that an exported network may label otherwise than torch in float32 does, by its precision."""
 
 
 def evaluate(
     prepared: Path,
     bundle_folder: Path,
     counts_folder: Path,
-    scores_path: Path,
-    worst_path: Path,
+    reports: Path,
     *,
     on: torch.device | None = None,
+    backend: backends.Name | Literal["auto"] = "auto",
     progress: Progress[int] = silent,
 ) -> dict[str, Any]:
     """Score one bundle on the test images.
 
-    Writes the counts of every image (`images.parquet`) and the scores (`scores.json`) to `counts_folder` for `compare`, the
-    scores again to `scores_path`, and the worst images as a picture to `worst_path`. Returns the scores.
+    Writes the counts of every image (`images.parquet`) and the scores (`scores.json`) to `counts_folder` for `compare`, and for people
+    to `reports` the scores again, the worst images (`worst.png`), the classes that are taken for each other (`confused.png`) and how far
+    the model's own probabilities are to be believed (`calibration.png`). Returns the scores.
+
+    Args:
+        backend: what is to run the network; an exported one that disagrees with torch in float32 on more than MAX_DISAGREEMENT of the
+            test images' pixels is refused, and the next tried: of 8 bits, in the machine's precision, in float32, torch.
 
     Raises:
         DatasetError: the bundle was trained on other classes than the dataset has.
     """
     store, loaded = Store(prepared), bundle.load(bundle_folder)
-    predictor = Predictor(loaded, on=on)
-    images, confusion, latency_ms = score(store, predictor, progress=progress)
+    classes, overlap = trained(loaded.classes), store.labels.overlap
+    predictor, apart = _settled(store, loaded, backend, on, progress)
+    rows, calibration, objects, confusions = [], Calibration(), Objects(len(classes)), Confusions(len(classes))
+    for one in predictions(store, predictor, progress=progress):
+        rows.append(counted(one, len(classes), overlap=overlap))
+        known = one.truth != IGNORE_INDEX
+        calibration.add(one.confidence[known], (one.labelling == one.truth)[known])
+        objects.add(one.labelling, one.truth, overlap=overlap)
+        if not overlap:
+            confusions.add(one.row, one.labelling, one.truth)
+    images = pd.DataFrame(rows).astype({"miou": float})
     report = {
         "candidate": loaded.facts.candidate,
-        **summarise(images, trained(loaded.classes), overlap=store.labels.overlap),
-        "confusion": None if confusion is None else confusion.tolist(),
-        "latency_ms": latency_ms,
-        "device": predictor.device.type,
-        "precision": predictor.precision,
-        "num_parameters": loaded.num_parameters,
+        **summarise(images, classes, overlap=overlap),
+        "calibration": calibration.to_dict(),
+        "confusion": None if overlap else confusions.total.tolist(),
+        "objects": objects.to_dict([one.name for one in classes]),
+        "slices": sliced(images, classes, overlap=overlap),
+        **latency.measure(predictor, (np.array(store.image(row)) for row in latency.chosen(store.rows("test")))),
+        "device": predictor.backend.device.type,
+        "backend": predictor.backend.name,
+        "precision": predictor.backend.precision,
+        "disagreement": apart,
+        "num_parameters": loaded.facts.num_parameters,
         "bundle_sha256": loaded.sha256,
         "test_sha256": store.digest("test"),
     }
     with atomic.folder(counts_folder) as partial:
         images.to_parquet(partial / "images.parquet", index=False)
         atomic.write_json(partial / "scores.json", report)
-    draw_worst(store, predictor, images, worst_path)
-    atomic.write_json(scores_path, report)
+    draw_worst(store, predictor, images, reports / "worst.png")
+    draw_confused(store, predictor, [] if overlap else confusions.worst(NUM_CONFUSED), reports / "confused.png")
+    pictures.calibration(reports / "calibration.png", calibration.to_dict())
+    atomic.write_json(reports / "scores.json", report)
     return report
+
+
+def _settled(
+    store: Store, loaded: Bundle, backend: backends.Name | Literal["auto"], on: torch.device | None, progress: Progress[int]
+) -> tuple[Predictor, dict[str, float]]:
+    """The predictor to score and to serve with: the quickest that agrees with torch in float32, which is that where none does.
+
+    Returns also the share of the test images' pixels on which each that was tried does not agree, by backend and precision.
+    """
+    usual = backends.load(loaded, backend, on=on)
+    if usual.name == "torch":
+        return Predictor(loaded, usual), {}
+    reference = Predictor(loaded, backends.load(loaded, "torch", on=usual.device, precision="fp32"))
+    apart: dict[str, float] = {}
+    tried = (
+        [usual]
+        if usual.name != "openvino" or not loaded.has_int8
+        else [backends.load(loaded, "openvino", precision="int8"), usual]
+    )
+    while tried:
+        predictors = [Predictor(loaded, one) for one in tried]
+        shares = disagreements(store, predictors, reference, progress=progress)
+        apart |= {f"{one.name} {one.precision}": share for one, share in zip(tried, shares, strict=True)}
+        for predictor, share in zip(predictors, shares, strict=True):
+            if share <= MAX_DISAGREEMENT[predictor.backend.precision]:
+                return predictor, apart
+        tried = [] if tried[-1].precision == "fp32" else [backends.load(loaded, usual.name, on=usual.device, precision="fp32")]
+    return reference, apart
 
 
 def draw_worst(store: Store, predictor: Predictor, images: pd.DataFrame, path: Path) -> None:
     """The images with the lowest mIoU of their own: the image, the truth, the prediction, and where they differ."""
     position = {str(store.manifest["id"][row]): row for row in store.rows("test")}
     worst = images.dropna(subset="miou").nsmallest(NUM_WORST, "miou")
-    rows, names = [], []
-    for one in worst.itertuples():
-        image, truth = np.array(store.image(position[str(one.id)])), store.labelling(position[str(one.id)])
+    shown_rows = [(position[str(one.id)], f"{one.id}\nmIoU {one.miou:.2f}") for one in worst.itertuples()]
+    _draw(store, predictor, shown_rows, path)
+
+
+def draw_confused(store: Store, predictor: Predictor, worst: list[Confusion], path: Path) -> None:
+    """The classes that are taken for others most, each with the image that has most such pixels; marked are only those."""
+    names = [one.name for one in trained(store.classes)]
+    rows = [(one.row, f"{names[one.truth]}\nas {names[one.predicted]}\n{one.share:.0%} of it") for one in worst]
+    _draw(store, predictor, rows, path, only=[(one.truth, one.predicted) for one in worst])
+
+
+def _draw(
+    store: Store,
+    predictor: Predictor,
+    shown_rows: list[tuple[int, str]],
+    path: Path,
+    only: list[tuple[int, int]] | None = None,
+) -> None:
+    """A sheet of the images of rows with their names; with `only` the errors of one true and one predicted class in each."""
+    sheet, names = [], []
+    for number, (row, name) in enumerate(shown_rows):
+        image, truth = np.array(store.image(row)), store.labelling(row)
         predicted = predictor(image)
-        image = shown(image)
-        wrong = (predicted != truth) & (truth != IGNORE_INDEX)
-        wrong_HW = wrong.any(axis=0) if store.labels.overlap else wrong
-        errors = np.where(wrong_HW[..., None], np.array((213, 94, 0), np.uint8), image // 3)
-        rows.append([image, colored(truth, store.classes), colored(predicted, store.classes), errors])
-        names.append(f"{one.id}\nmIoU {one.miou:.2f}")
-    if rows:
-        sheet(path, rows, titles=["image", "truth", "prediction", "errors"], names=names, classes=store.classes)
+        wrong: BoolArray
+        if only is None:
+            wrong = (predicted != truth) & (truth != IGNORE_INDEX)
+        else:
+            wrong = (truth == only[number][0]) & (predicted == only[number][1])
+        small = _small(shown(image))
+        labels = [_small(colored(one, store.classes), cv2.INTER_NEAREST) for one in (truth, predicted)]
+        sheet.append([small, *labels, _errors(small, wrong)])
+        names.append(name)
+    pictures.sheet(path, sheet, titles=["image", "truth", "prediction", "errors"], names=names, classes=store.classes)
+
+
+def _small(picture: UInt8Array, how: int = cv2.INTER_AREA) -> UInt8Array:
+    """As it is shown in a sheet: eight times four pictures of fifty megapixels would take gigabytes."""
+    shrink = max(picture.shape[:2]) / LONGEST_PX
+    if shrink <= 1:
+        return picture
+    size = max(1, round(picture.shape[1] / shrink)), max(1, round(picture.shape[0] / shrink))
+    return np.asarray(cv2.resize(picture, size, interpolation=how), picture.dtype)
+
+
+def _errors(small: UInt8Array, wrong: BoolArray) -> UInt8Array:
+    """The image darkened, with what is wrong in vermilion: in a picture made small, what has any of it."""
+    wrong_HW = wrong.any(axis=0) if wrong.ndim == 3 else wrong
+    marked = small // 3
+    marked[_small(np.where(wrong_HW, np.uint8(255), np.uint8(0))) > 0] = (213, 94, 0)
+    return marked

@@ -1,17 +1,18 @@
 """Image and mask files to arrays and back. Only named file formats are opened; anything doubtful is an error, never a guess."""
 
 import logging
+import re
 import struct
 import warnings
 import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import cv2
 import numpy as np
 import tifffile
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from segmodels import bounds
 from segmodels.errors import DatasetError
@@ -82,7 +83,7 @@ def _read_deep(path: Path, image: Image.Image, kind: ImageKind) -> ImageArray:
         raise DatasetError(f"{path}: image of 16 bits cannot be read; re-export it as PNG or TIFF in gray or RGB")
     if decoded.shape[2] == 4 and (decoded[..., 3] != 65535).any():
         raise DatasetError(f"{path}: image is partly transparent; flatten it onto a background")
-    rgb = np.ascontiguousarray(decoded[..., 2::-1], np.uint16)
+    rgb = _turned(np.ascontiguousarray(decoded[..., 2::-1], np.uint16), image.getexif().get(ExifTags.Base.Orientation, 1))
     return rgb if kind.channels == 3 else np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), np.uint16)[..., None]
 
 
@@ -101,9 +102,18 @@ def _read_channels(path: Path, kind: ImageKind) -> ImageArray:
         raise DatasetError(f"{path}: {wrong}")
     values = _tiff(path, lambda file: file.series[0].asarray())
     image: ImageArray = values if values.shape[-1] == channels else np.moveaxis(values, 0, -1)
+    image = _turned(image, _tiff(path, lambda file: file.pages.first.tags.valueof("Orientation", default=1)))
     if image.dtype not in (np.uint8, np.uint16):
         raise DatasetError(f"{path}: image is of {image.dtype}; re-export it with 8 or 16 bits a channel, as whole numbers")
     return image
+
+
+def _turned(image_HWC: ImageArray, orientation: int) -> ImageArray:
+    """An image turned upright, as EXIF numbers the ways it may lie."""
+    if orientation >= 5:
+        image_HWC = image_HWC.transpose(1, 0, 2)
+    down, across = orientation in (3, 4, 7, 8), orientation in (2, 3, 6, 7)
+    return image_HWC[:: -1 if down else 1, :: -1 if across else 1]
 
 
 def _needs_tifffile(path: Path) -> bool:
@@ -151,6 +161,16 @@ class _Told(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         self.lines.append(record.getMessage())
+
+
+_BEGINNINGS = ((b"\x89PNG\r\n", ".png"), (b"\xff\xd8\xff", ".jpg"), (b"II*\0", ".tif"), (b"MM\0*", ".tif"), (b"BM", ".bmp"))
+
+
+def suffix_of(content: bytes) -> str:
+    """The suffix of an image file by its first bytes; none if it is of no format that is read here."""
+    if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
+        return ".webp"
+    return next((suffix for beginning, suffix in _BEGINNINGS if content.startswith(beginning)), "")
 
 
 def shown(image_HWC: ImageArray) -> UInt8Array:
@@ -258,7 +278,7 @@ def _is_by_color(image: Image.Image, classes: Sequence[SegmentationClass]) -> bo
     return set(used) <= value_of.keys() and [value_of[color] for color in used] != present
 
 
-def write_mask(path: Path, mask_HW: UInt8Array, classes: Sequence[SegmentationClass]) -> None:
+def write_mask(path: Path | IO[bytes], mask_HW: UInt8Array, classes: Sequence[SegmentationClass]) -> None:
     """A mask of class indices as a palette PNG: the pixel values are the indices, the palette the classes' colours."""
     image = Image.fromarray(mask_HW, mode="L")
     image.putpalette(bytes(palette(classes).reshape(-1).tolist()))
@@ -288,9 +308,10 @@ def overlay(
     image_HWC: UInt8Array, labelling: UInt8Array, classes: Sequence[SegmentationClass], *, opacity: float = 0.55
 ) -> UInt8Array:
     """The image with a labelling laid over it in the classes' colours; where there is nothing, or void, the image shows."""
-    mixed = image_HWC * (1 - opacity) + colored(labelling, classes) * opacity
+    mixed = np.asarray(cv2.addWeighted(image_HWC, 1 - opacity, colored(labelling, classes), opacity, 0), np.uint8)
     shown = labelling != IGNORE_INDEX if labelling.ndim == 2 else (labelling == 1).any(axis=0)
-    return np.where(shown[..., None], mixed.round(), image_HWC).astype(np.uint8)
+    mixed[~shown] = image_HWC[~shown]
+    return mixed
 
 
 def _open_exact(path: Path, what: str) -> Image.Image:
@@ -330,7 +351,10 @@ def _open(path: Path) -> Image.Image:
             return _decode(path)
     except PermissionError as error:
         raise DatasetError(f"{path}: may not be read by this user; change its owner or its mode") from error
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Warning, Image.DecompressionBombError) as error:
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:  # Pillow asks before we can
+        [size, *_] = re.findall(r"\d+", str(error))
+        raise DatasetError(f"{path}: {bounds.refusal(size)}") from error
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Warning) as error:
         if isinstance(error, DatasetError):
             raise
         if isinstance(error, OSError) and error.errno is not None:
@@ -344,6 +368,9 @@ def _decode(path: Path) -> Image.Image:
         if wrong := bounds.too_large(image.width, image.height):
             raise DatasetError(f"{path}: {wrong}")
         image.info[_RAW] = str([tile[3] for tile in image.tile])
+        image.filename = (
+            ""  # of a file that has a name Pillow maps gray into memory, and turns the rows of a TIFF that lies into noise
+        )
         image.load()
         if image.format == "PNG":
             # Pillow decodes a PNG that lacks its last bytes; only the chunks' checksums tell that a copy was cut short

@@ -157,8 +157,9 @@ class Learner(pl.LightningModule):
         images, masks = batch
         logits = self.kept(images)
         self.finite *= logits.isfinite().all()
-        predicted, truth = decide(logits, self.labels.task), self.labels.of(masks)
-        self.counts += metrics.counts(predicted, truth, self.labels.num_classes, overlap=self.labels.overlap)
+        predicted, truth = decide(logits, self.labels.task).cpu().numpy(), self.labels.of(masks).cpu().numpy()
+        counts = metrics.counts(predicted, truth, self.labels.num_classes, overlap=self.labels.overlap)
+        self.counts += torch.from_numpy(counts).to(self.device)
 
     def on_validation_epoch_end(self) -> None:
         if not self._over_all(self.finite, "min"):

@@ -1,5 +1,6 @@
 """From uint8 pixels to logits at the same size: the one network that is trained, scored and served."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,8 @@ def build(
     Raises:
         InputError: the encoder does not fit, or its weights cannot be had.
     """
+    if not re.fullmatch(r"[\w.+-]+", encoder):  # timm would fetch one from an address
+        raise InputError(f"encoder: {encoder!r} is no name of an encoder; expected letters, digits and _ . + -")
     file = Path(weights) if weights is not None and weights.endswith(SAFETENSORS) else None
     network = catalog.build(
         "architectures",

@@ -1,5 +1,6 @@
 """The model of params.yaml. Unknown keys and bad values fail before any work, with the key's path and the nearest right key."""
 
+import json
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
 from segmodels import catalog, safe_yaml
+from segmodels.bundle_facts import Export
 from segmodels.errors import ParamsError
 from segmodels.samples import MAX_CLASSES, ImageKind, SegmentationClass, Task, default_color
 
@@ -105,6 +107,7 @@ class Training(Section):
     checkpoint_steps: int = Field(default=500, ge=1)
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     deterministic: bool = False
+    export: Export = "onnx"  # what else the network is written as
     seed: int = Field(ge=0, lt=2**32)
 
 
@@ -171,6 +174,15 @@ class Params(Section):
     def training_of(self, name: str) -> Training:
         """The common training with what the candidate changes."""
         return Training.model_validate(self.training.model_dump() | self.candidate(name).training)
+
+    def same_but_for_the_seed(self) -> list[list[str]]:
+        """The candidates that differ by nothing but `training.seed`: several of a kind."""
+        kinds: dict[str, list[str]] = {}
+        for name in self.candidates:
+            settings = self.resolved_candidate(name)
+            del settings["training"]["seed"]
+            kinds.setdefault(json.dumps(settings, sort_keys=True), []).append(name)
+        return [names for names in kinds.values() if len(names) > 1]
 
     def listed_classes(self) -> list[SegmentationClass] | None:
         """The classes params.yaml names, None for `auto`. A bare name has its position as id."""

@@ -29,6 +29,11 @@ def sheet(
     from matplotlib.figure import Figure
     from matplotlib.patches import Patch
 
+    if not rows:
+        figure = Figure(figsize=(4, 0.8))
+        figure.text(0.5, 0.5, "there is nothing to show", ha="center", va="center", fontsize=9)
+        _save(figure, path)
+        return
     height, width = rows[0][0].shape[:2]
     cell_height = CELL_INCHES * min(max(height / width, 0.4), 2.5)
     legend_lines = -(-len(trained(classes)) // len(titles)) + 1
@@ -65,9 +70,7 @@ def leaderboard(path: Path, candidates: Sequence[dict[str, Any]], class_names: S
     left.barh(y, miou, xerr=np.maximum(errors, 0), color="#0072b2", ecolor="#333333", capsize=4, height=0.6)
     for position, one in zip(y, candidates, strict=True):
         left.text(0.01, position, f"{one['miou']:.3f}", va="center", color="white", fontsize=9, fontweight="bold")
-    left.set(
-        xlim=(0, 1), xlabel="test mIoU, 95 % interval over images", yticks=y, yticklabels=[one["name"] for one in candidates]
-    )
+    left.set(xlim=(0, 1), xlabel="test mIoU, 95 % interval", yticks=y, yticklabels=[one["name"] for one in candidates])
     left.invert_yaxis()
     left.spines[["top", "right"]].set_visible(False)
     values = np.array([[np.nan if v is None else v for v in one["iou"]] for one in candidates], float)
@@ -79,6 +82,72 @@ def leaderboard(path: Path, candidates: Sequence[dict[str, Any]], class_names: S
     right.set(xticks=range(len(class_names)), title="IoU by class")
     right.set_xticklabels([_short(name) for name in class_names], rotation=35, ha="right", fontsize=8)
     right.tick_params(left=False)
+    _save(figure, path)
+
+
+def pareto(path: Path, candidates: Sequence[dict[str, Any]], chosen: str) -> None:
+    """What accuracy costs: mIoU with its interval against the time of an image, and against the number of parameters.
+
+    A line joins the candidates that no other beats in both; `chosen` is the one that is put forward.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    axes = figure.subplots(1, 2, sharey=True)
+    costs = (("latency_ms", 1.0, "ms an image"), ("num_parameters", 1e6, "million parameters"))
+    for axis, (key, unit, label) in zip(axes, costs, strict=True):
+        front, best = [], -1.0
+        for one in sorted(candidates, key=lambda one: (one[key], -one["miou"])):
+            if one["miou"] > best:
+                front.append(one)
+                best = one["miou"]
+        axis.plot([one[key] / unit for one in front], [one["miou"] for one in front], color="#999999", zorder=1)
+        for one in candidates:
+            color = "#d55e00" if one["name"] == chosen else "#0072b2"
+            spread = [[max(0, one["miou"] - one["miou_low"])], [max(0, one["miou_high"] - one["miou"])]]
+            axis.errorbar(one[key] / unit, one["miou"], yerr=spread, fmt="o", color=color, ecolor="#bbbbbb", capsize=3)
+            axis.annotate(_short(one["name"]), (one[key] / unit, one["miou"]), (6, 5), textcoords="offset points", fontsize=8)
+        axis.set(xscale="log", xlabel=label)
+        axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.xaxis.set_major_formatter("{x:g}")
+        axis.xaxis.set_minor_formatter(NullFormatter())
+        axis.margins(x=0.35)
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.grid(alpha=0.3)
+    axes[0].set_ylabel("test mIoU, 95 % interval")
+    figure.suptitle(f"Put forward: {_short(chosen, 40)}", fontsize=10, color="#d55e00")
+    _save(figure, path)
+
+
+def calibration(path: Path, counted: dict[str, Any]) -> None:
+    """The reliability diagram: how often a model is right by how sure it is, and how many pixels it is so sure of.
+
+    `counted` is `calibration` of scores.json.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import PercentFormatter
+
+    bins = counted["bins"]
+    figure = Figure(figsize=(5, 5.4), layout="constrained")
+    upper, lower = figure.subplots(2, 1, height_ratios=[4, 1], sharex=True)
+    middle, width = (np.arange(len(bins)) + 0.5) / len(bins), 0.94 / len(bins)
+    there = [position for position, one in enumerate(bins) if one["num_pixels"]]
+    upper.bar(middle[there], [bins[one]["right"] for one in there], width, color="#0072b2", label="right")
+    upper.plot(
+        [bins[one]["sure"] for one in there], [bins[one]["sure"] for one in there], "o--", color="#d55e00", label="as sure"
+    )
+    upper.set(xlim=(0, 1), ylim=(0, 1), ylabel="share of these pixels that are right")
+    error = counted["error"]
+    upper.set_title("no pixels" if error is None else f"expected calibration error {error:.1%}", fontsize=10)
+    upper.legend(loc="upper left", frameon=False, fontsize=9)
+    total = max(1, sum(one["num_pixels"] for one in bins))
+    lower.bar(middle, [one["num_pixels"] / total for one in bins], width, color="#999999")
+    lower.set(xlabel="how sure the model is", ylabel="pixels")
+    for axis in (upper, lower):
+        axis.xaxis.set_major_formatter(PercentFormatter(1))
+        axis.yaxis.set_major_formatter(PercentFormatter(1))
+        axis.spines[["top", "right"]].set_visible(False)
     _save(figure, path)
 
 

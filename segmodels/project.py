@@ -1,5 +1,6 @@
-"""Where everything lies in a project; dvc.yaml has the same paths."""
+"""Where everything lies in a project, and which commit of it is checked out; dvc.yaml has the same paths."""
 
+import subprocess
 from pathlib import Path
 
 PARAMS = Path("params.yaml")
@@ -17,3 +18,12 @@ LEDGER = WORK / "ledger.db"  # what need not be found out twice
 SHARDS = WORK / "shards"  # what need not be packed twice: the shards of data/prepared, under other names
 PROGRESS = WORK / "progress"
 LOCKS = WORK / "locks"
+
+
+def git_commit() -> str | None:
+    """The commit that is checked out, with `-dirty` when tracked files differ from it; None where there is none."""
+    command = ["git", "describe", "--always", "--abbrev=40", "--dirty"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None

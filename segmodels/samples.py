@@ -30,8 +30,22 @@ UInt8Array = NDArray[np.uint8]
 Int32Array = NDArray[np.int32]
 Int64Array = NDArray[np.int64]
 FloatArray = NDArray[np.float64]
+Float32Array = NDArray[np.float32]
 
+BoolArray = NDArray[np.bool_]
 ImageArray = NDArray[np.unsignedinteger[Any]]
+
+
+class Windows(Protocol):
+    """An image, H x W x channels, of which only what is sliced is read."""
+
+    ndim: int
+    shape: tuple[int, int, int]
+    dtype: np.dtype[Any]
+
+    def __getitem__(self, where: tuple[slice, slice]) -> ImageArray: ...
+
+
 """An image, H x W x channels, uint8 or uint16; see `ImageKind`."""
 
 Color = tuple[int, int, int]

@@ -1,86 +1,98 @@
-"""Scores a bundle image by image: the counts that every comparison of models is made from."""
+"""Predicts the test images with a bundle: the counts that every comparison of models is made from."""
 
-import json
-import time
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, Literal
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 
-from segmodels import metrics
-from segmodels.errors import DatasetError
+from segmodels import boundaries, metrics
+from segmodels.counts import KINDS
+from segmodels.errors import BundleError, DatasetError
 from segmodels.predict import Predictor
-from segmodels.samples import Int64Array, SegmentationClass, trained
+from segmodels.samples import Float32Array, ImageArray, UInt8Array, trained
 from segmodels.store import Store
 from segmodels.watching import Progress, silent
 
-Kind = Literal["intersection", "truth", "prediction"]
-KINDS: tuple[Kind, ...] = ("intersection", "truth", "prediction")
+
+@dataclass(frozen=True)
+class Predicted:
+    """A test image with what was predicted of it.
+
+    Attributes:
+        truth, labelling: see labels.py; `confidence` is how probable each label of the labelling is.
+    """
+
+    row: int
+    id: str
+    group: str
+    image: ImageArray
+    truth: UInt8Array
+    labelling: UInt8Array
+    confidence: Float32Array
 
 
-def score(
-    store: Store, predictor: Predictor, *, progress: Progress[int] = silent
-) -> tuple[pd.DataFrame, Int64Array | None, float]:
-    """Predict every test image.
+def predictions(store: Store, predictor: Predictor, *, progress: Progress[int] = silent) -> Iterator[Predicted]:
+    """Every test image, predicted.
 
-    Returns:
-        A row an image (id, group, `<kind>_<class>` pixel counts, the image's own mIoU), the confusion matrix summed over all, C x C
-        (None where classes overlap), and the median time of one prediction in ms.
+    Raises:
+        DatasetError: the bundle was trained on other classes than the dataset has.
+        BundleError: its network's logits are no numbers.
     """
     names, own = [c.name for c in trained(store.classes)], [c.name for c in trained(predictor.bundle.classes)]
     if names != own:
         raise DatasetError(f"the bundle predicts {own}, the dataset has {names}; train a candidate on this dataset")
-    num_classes, overlap = len(names), store.labels.overlap
-    if (predictor.bundle.facts.task == "multilabel") != overlap:
+    if (predictor.bundle.facts.task == "multilabel") != store.labels.overlap:
         raise DatasetError(
             f"the bundle's task is {predictor.bundle.facts.task}, the dataset's {store.labels.task}; train a candidate on this dataset"
         )
-    total = np.zeros((num_classes, num_classes), np.int64)
-    rows, times = [], []
+    ids, groups = store.manifest["id"], store.manifest["group"]
     test = store.rows("test")
     for row in progress(test, "scoring test images", len(test)):
-        image, truth = np.array(store.image(row)), torch.from_numpy(store.labelling(row))
-        start = time.perf_counter()
-        predicted = torch.from_numpy(predictor(image))
-        times.append(time.perf_counter() - start)
-        if not overlap:
-            total += metrics.confusion(predicted, truth, num_classes).numpy()
-        by_kind = dict(zip(KINDS, metrics.counts(predicted, truth, num_classes, overlap=overlap).numpy(), strict=True))
-        rows.append(
-            {
-                "id": str(store.manifest["id"][row]),
-                "group": str(store.manifest["group"][row]),
-                "miou": metrics.scores(*by_kind.values()).miou,
-                **{f"{kind}_{k}": int(by_kind[kind][k]) for kind in KINDS for k in range(num_classes)},
-            }
-        )
-    return pd.DataFrame(rows), None if overlap else total, float(np.median(times) * 1000)
+        image = np.array(store.image(row))
+        labelling, sure = predictor.with_confidence(image)
+        if not np.isfinite(sure).all():
+            raise BundleError(
+                f"{predictor.bundle.folder}: the logits of {ids[row]} are no numbers on {predictor.backend.name} in "
+                f"{predictor.backend.precision}; train it again, with a lower learning rate or with precision: fp32"
+            )
+        yield Predicted(row, str(ids[row]), str(groups[row]), image, store.labelling(row), labelling, sure)
 
 
-def counts_of(images: pd.DataFrame, kind: Kind, num_classes: int) -> Int64Array:
-    """One kind of the counts as an array, images x classes."""
-    return images[[f"{kind}_{k}" for k in range(num_classes)]].to_numpy(np.int64)
+def score(store: Store, predictor: Predictor, *, progress: Progress[int] = silent) -> pd.DataFrame:
+    """A row for every test image, see `counted`."""
+    labels = store.labels
+    found = predictions(store, predictor, progress=progress)
+    return pd.DataFrame([counted(one, labels.num_classes, overlap=labels.overlap) for one in found])
 
 
-def summarise(images: pd.DataFrame, classes: Sequence[SegmentationClass], *, overlap: bool) -> dict[str, Any]:
-    """Dataset-level scores of a table of per-image counts."""
-    arrays = [counts_of(images, kind, len(classes)) for kind in KINDS]
-    found = metrics.scores(*(array.sum(axis=0) for array in arrays), overlap=overlap)
+def counted(one: Predicted, num_classes: int, *, overlap: bool) -> dict[str, Any]:
+    """What is kept of an image: id, group, size, its own mIoU, and its pixels by kind and class, `<kind>_<class>`."""
+    inside = metrics.counts(one.labelling, one.truth, num_classes, overlap=overlap)
+    near = boundaries.counts(one.labelling, one.truth, num_classes, overlap=overlap)
+    by_kind = dict(zip(KINDS, [*inside, *near], strict=True))
     return {
-        "miou": found.miou,
-        "pixel_accuracy": found.pixel_accuracy,
-        "num_images": len(images),
-        "classes": [
-            {"name": one.name, "iou": iou, "num_images": int((truth > 0).sum())}
-            for one, iou, truth in zip(classes, found.iou, arrays[1].T, strict=True)
-        ],
+        "id": one.id,
+        "group": one.group,
+        "height": one.image.shape[0],
+        "width": one.image.shape[1],
+        "miou": metrics.scores(*inside).miou,
+        **{f"{kind}_{k}": int(by_kind[kind][k]) for kind in KINDS for k in range(num_classes)},
     }
 
 
-def read_counts(folder: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """The per-image counts and the scores that `evaluate` wrote."""
-    scores: dict[str, Any] = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
-    return pd.read_parquet(folder / "images.parquet"), scores
+def disagreements(
+    store: Store, predictors: Sequence[Predictor], reference: Predictor, *, progress: Progress[int] = silent
+) -> list[float]:
+    """The shares of the test images' pixels that some predictors label otherwise than a reference; where classes overlap, in any of them."""
+    differing, total = [0] * len(predictors), 0
+    test = store.rows("test")
+    for row in progress(test, f"comparing {reference.backend.name} with what may serve", len(test)):
+        image = np.array(store.image(row))
+        expected = reference(image)
+        for number, one in enumerate(predictors):
+            apart = one(image) != expected
+            differing[number] += int((apart.any(axis=0) if apart.ndim == 3 else apart).sum())
+        total += image.shape[0] * image.shape[1]
+    return [count / total for count in differing]

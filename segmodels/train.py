@@ -6,15 +6,19 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from lightning.pytorch.callbacks import Callback
 
-from segmodels import atomic, batches, bundle, checkpoints, device, locks, variants
+from segmodels import atomic, batches, bundle, checkpoints, device, locks, project, quantized, thresholds, variants
+from segmodels.bundle_facts import Export
 from segmodels.errors import InputError
 from segmodels.fingerprint import Decision
 from segmodels.fitting import Fitting, OnEpoch
 from segmodels.network import Segmenter
 from segmodels.plan import Plan
 from segmodels.recipes import Recipe
+from segmodels.resizing import fit_image
+from segmodels.samples import ImageArray
 from segmodels.store import Store
 
 
@@ -45,6 +49,7 @@ def train(
     *,
     decisions: Sequence[Decision] = (),
     params: Mapping[str, Any] | None = None,
+    export: Export = "onnx",
     on_start: Callable[[str], None] = lambda _: None,
     on_epoch: OnEpoch = lambda *_: None,
     notice: Callable[[str], None] = lambda _: None,
@@ -58,6 +63,7 @@ def train(
     Args:
         decisions: which of the values nobody asked for, and why they are what they are; for people to read.
         params: what records of the training are to say of it, with the values that were used; kept in the log.
+        export: what else the network is written as.
         on_start: told the hash of the inputs before the first step.
         notice: told in a sentence what a person should know.
         callbacks: Lightning's, to watch the training with.
@@ -97,7 +103,14 @@ def train(
             "precision": precision,
             "best_epoch": learner.best_epoch,
         }
-        bundle_sha256 = _save_bundle(places.bundle, learner.segmenter, plan, store, training={**inputs, **came_about})
+        held_out = batches.validation(
+            store, size_px=settings.size_px, batch_size=settings.batch_size, rank=0, world=1, pin=chosen[0].type == "cuda"
+        )
+        segmenter = learner.segmenter.eval().to(chosen[0])
+        limits = thresholds.choose(held_out, lambda images: segmenter(images.to(chosen[0])), store.labels)
+        bundle_sha256 = _save_bundle(
+            places.bundle, segmenter, plan, store, thresholds=limits, training={**inputs, **came_about}, export=export
+        )
         atomic.write_json(
             places.log,
             {
@@ -115,8 +128,9 @@ def train(
     return bundle_sha256
 
 
-def _save_bundle(folder: Path, segmenter: Segmenter, plan: Plan, store: Store, *, training: dict[str, Any]) -> str:
+def _save_bundle(folder: Path, segmenter: Segmenter, plan: Plan, store: Store, *, export: Export, **facts: Any) -> str:
     """Returns its hash."""
+    sizes = store.manifest.loc[store.manifest["split"] == "train", ["height", "width"]].to_numpy(np.int64)
     bundle.save(
         folder,
         segmenter,
@@ -128,7 +142,19 @@ def _save_bundle(folder: Path, segmenter: Segmenter, plan: Plan, store: Store, *
         classes=store.classes,
         size_px=plan.settings.size_px,
         kind=store.kind,
-        training=training,
+        scale=float(np.median([min(plan.settings.size_px[0] / one, plan.settings.size_px[1] / other) for one, other in sizes])),
+        largest_px=(int(sizes[:, 0].max()), int(sizes[:, 1].max())),
         dataset_sha256=store.sha256,
+        git_commit=project.git_commit(),
+        export=export,
+        calibration=_calibration(store, plan.settings.size_px) if export == "int8" else (),
+        **facts,
     )
     return bundle.digest(folder)
+
+
+def _calibration(store: Store, size_px: tuple[int, int]) -> list[ImageArray]:
+    """Training images from all over the dataset, as the network sees them."""
+    rows = store.rows("train")
+    chosen = rows[:: max(1, len(rows) // quantized.CALIBRATING)][: quantized.CALIBRATING]
+    return [fit_image(store.image(row), size_px) for row in chosen]

@@ -5,9 +5,10 @@ What strangers' files make a decoder do is not ours to know: a worker that dies,
 
 import multiprocessing
 import os
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import psutil
 from pebble import ProcessExpired, ProcessPool
@@ -24,6 +25,7 @@ Result = TypeVar("Result")
 
 PRELOADED = ["segmodels.shards"]
 """Imported once, by the process that the workers are forked from."""
+AHEAD = 4
 
 
 @dataclass(frozen=True)
@@ -38,15 +40,20 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _bound(memory_bytes: int, pixels: int) -> None:
-    """Have a file that asks for more memory than the machine has end in an error of its own, not in the kernel ending others."""
+def bound(memory_bytes: int, pixels: int) -> None:
+    """A worker's beginning: have a file that asks for more memory than the machine has end in an error of its own, not in the kernel ending others."""
     bounds.set_max_pixels(pixels)
     if resource is not None:
         resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, resource.getrlimit(resource.RLIMIT_DATA)[1]))
 
 
 def each(
-    function: Callable[[Task], Result], tasks: Sequence[Task], *, processes: int | None = None, seconds: Callable[[Task], float]
+    function: Callable[[Task], Result],
+    tasks: Sequence[Task],
+    *,
+    processes: int | None = None,
+    seconds: Callable[[Task], float],
+    ahead: int = AHEAD,
 ) -> Iterator[Result | Ended]:
     """The results in the order of the tasks, as they are wanted.
 
@@ -54,6 +61,7 @@ def each(
         function: of a module, so that a worker can import it.
         processes: how many at once; as many as there are cores if None.
         seconds: how long a task may take.
+        ahead: how many tasks a worker may be ahead of who takes their results, which wait in this process.
 
     A worker has half of the machine's memory at most.
 
@@ -62,15 +70,19 @@ def each(
     """
     context = multiprocessing.get_context("forkserver")  # a fork of this process, which has threads, may hang
     context.set_forkserver_preload(PRELOADED)
+    count = min(processes or cores(), max(1, len(tasks)))
     pool = ProcessPool(
-        max_workers=min(processes or cores(), max(1, len(tasks))),
+        max_workers=count,
         context=context,
-        initializer=_bound,
+        initializer=bound,
         initargs=[psutil.virtual_memory().total // 2, bounds.max_pixels()],
     )
     try:
-        waiting = [pool.schedule(function, args=[task], timeout=seconds(task)) for task in tasks]
-        for task, future in zip(tasks, waiting, strict=True):
+        waiting = deque[Any]()
+        for position, task in enumerate(tasks):
+            for one in tasks[position + len(waiting) : position + ahead * count]:
+                waiting.append(pool.schedule(function, args=[one], timeout=seconds(one)))
+            future = waiting.popleft()
             try:
                 yield future.result()
             except ProcessExpired as expired:

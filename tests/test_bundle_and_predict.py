@@ -1,18 +1,22 @@
 """A bundle predicts after loading as before saving, at the image's own size, and is refused when it is not what it was."""
 
 import json
-import shutil
+import os
+import pickle
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
-from segmodels import bundle, network
+from segmodels import bundle, digests, network
+from segmodels.__main__ import _scored_with
 from segmodels.errors import BundleError, InputError
-from segmodels.predict import Predictor, predict_files
-from segmodels.samples import SegmentationClass, trained
+from segmodels.predict import Predictor
+from segmodels.samples import SegmentationClass
+from tests import bundles
 
 CLASSES = [
     SegmentationClass("sky", 3, (10, 20, 30)),
@@ -24,7 +28,10 @@ IMAGE = np.random.default_rng(0).integers(0, 256, (50, 70, 3), np.uint8)
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("bundles") / "unet"
+    return save_small_unet(tmp_path_factory.mktemp("bundles") / "unet")
+
+
+def save_small_unet(folder: Path) -> Path:
     torch.manual_seed(0)
     options = {"decoder_channels": [16, 8, 8]}
     segmenter = network.build(
@@ -38,19 +45,8 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     with torch.no_grad():  # running statistics other than the initial ones, so that they must be saved
         segmenter.train()(torch.from_numpy(IMAGE).permute(2, 0, 1)[None])
-    bundle.save(
-        folder,
-        segmenter,
-        candidate="unet",
-        architecture="unet",
-        encoder="resnet18",
-        options=options,
-        task="multiclass",
-        classes=CLASSES,
-        size_px=(64, 96),
-        training={"seed": 0},
-        dataset_sha256="0" * 64,
-    )
+    facts: dict[str, Any] = {"architecture": "unet", "encoder": "resnet18", "options": options}
+    bundles.save(folder, segmenter, classes=CLASSES, size_px=(64, 96), **facts)
     expected = segmenter.eval()(torch.from_numpy(np.zeros((64, 96, 3), np.uint8)).permute(2, 0, 1)[None])
     torch.save(expected.detach(), folder.parent / "expected.pt")
     return folder
@@ -95,6 +91,91 @@ def test_one_changed_byte_of_the_weights_is_noticed(copy: Path) -> None:
         bundle.load(copy)
 
 
+def with_right_hashes(folder: Path) -> Path:
+    """A bundle that somebody has changed who knows how bundles are made."""
+    facts = json.loads((folder / bundle.FACTS).read_text())
+    facts["files"] = {name: digests.of_file(folder / name) for name in facts["files"]}
+    (folder / bundle.FACTS).write_text(json.dumps(facts))
+    return folder
+
+
+class Canary:
+    """Pickled, it is a call of a program of somebody else's."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, tuple[object, ...]]:
+        return os.system, (f"touch {self.path}",)
+
+
+def header(told: dict[str, Any], values: bytes = b"") -> bytes:
+    """A safetensors file."""
+    text = json.dumps(told).encode()
+    return len(text).to_bytes(8, "little") + text + values
+
+
+@pytest.mark.parametrize(
+    "weights",
+    [
+        lambda good, path: pickle.dumps(Canary(path)),
+        lambda good, path: good[:-1000],
+        lambda good, path: good[: len(good) // 2],
+        lambda good, path: b"",
+        lambda good, path: (2**40).to_bytes(8, "little") + good[8:],
+        lambda good, path: header({f"t{n}": {"dtype": "U8", "shape": [0], "data_offsets": [0, 0]} for n in range(100_000)}),
+        lambda good, path: header({name: {"dtype": "U8", "shape": [8], "data_offsets": [0, 8]} for name in ("a", "b")}, bytes(8)),
+        lambda good, path: header({"a": {"dtype": "U8", "shape": [2**40], "data_offsets": [0, 2**40]}}, bytes(8)),
+    ],
+    ids=["pickle", "cut", "half", "empty", "long header", "100,000 tensors", "overlapping", "beyond the end"],
+)
+def test_weights_made_to_do_harm_are_refused_and_run_nothing(
+    copy: Path, tmp_path: Path, weights: Callable[[bytes, Path], bytes]
+) -> None:
+    path = copy / bundle.WEIGHTS
+    path.write_bytes(weights(path.read_bytes(), tmp_path / "canary"))
+    with pytest.raises(BundleError):
+        _ = bundle.load(with_right_hashes(copy)).segmenter
+    assert not (tmp_path / "canary").exists()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"files": {"../secret": "0" * 64, "model.safetensors": "0" * 64}},
+        {"files": {"/etc/passwd": "0" * 64, "model.safetensors": "0" * 64}},
+        {"scale": 0},
+        {"scale": -1.0},
+        {"size_px": [0, 0]},
+        {"size_px": [1_000_000, 1_000_000]},
+        {"std": [0.0, 1.0, 1.0]},
+        {"mean": [1.0]},
+        {"thresholds": [1.5]},
+        {"thresholds": [0.5, 0.5, 0.5]},
+        {"classes": []},
+        {"classes": [{"name": "a", "value": 0}]},
+        {"classes": [{"name": name, "value": 0, "color": [1, 2, 3], "ignore": False} for name in "ab"]},
+        {"classes": [{"name": f"c{n}", "value": n, "color": [1, 2, 3], "ignore": False} for n in range(300)]},
+        {"code": "import os"},
+    ],
+    ids=str,
+)
+def test_facts_that_make_no_sense_are_refused(copy: Path, change: dict[str, Any]) -> None:
+    facts = json.loads((copy / bundle.FACTS).read_text())
+    (copy / bundle.FACTS).write_text(json.dumps(facts | change))
+    with pytest.raises(BundleError, match=r"bundle.json: is damaged or of another version"):
+        bundle.load(copy)
+
+
+def test_a_folder_that_was_replaced_since_is_noticed(copy: Path) -> None:
+    loaded = bundle.load(copy)
+    weights = bytearray((copy / bundle.WEIGHTS).read_bytes())
+    weights[-5] ^= 1
+    (copy / bundle.WEIGHTS).write_bytes(weights)
+    with pytest.raises(BundleError, match="is not the file that bundle.json was written for"):
+        _ = with_right_hashes(copy) and loaded.segmenter
+
+
 def test_a_missing_part_is_named(copy: Path) -> None:
     (copy / bundle.WEIGHTS).unlink()
     with pytest.raises(BundleError, match="model.safetensors is missing"):
@@ -109,54 +190,51 @@ def test_damaged_facts_are_said(copy: Path) -> None:
         bundle.load(copy)
 
 
-def test_files_and_folders_are_predicted_and_a_bad_one_does_not_stop_the_rest(saved: Path, tmp_path: Path) -> None:
-    images = tmp_path / "images" / "deep"
-    images.mkdir(parents=True)
-    Image.fromarray(IMAGE).save(images / "good.png")
-    (images / "bad.jpg").write_bytes(b"no picture")
-    Image.fromarray(IMAGE[..., 0]).save(tmp_path / "gray.png")
+def test_it_predicts_with_what_it_was_scored_with(saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("segmodels.device.default", lambda: torch.device("cpu"))
+    loaded = bundle.load(saved)
+    assert _scored_with(loaded) == ("auto", "auto")
+    path = tmp_path / "data" / "evaluated" / "unet" / "scores.json"
+    path.parent.mkdir(parents=True)
+    scores = {"bundle_sha256": loaded.sha256, "device": "cpu", "backend": "onnxruntime", "precision": "fp32"}
+    path.write_text(json.dumps(scores))
+    assert _scored_with(loaded) == ("onnxruntime", "fp32")
+    for other in ({"bundle_sha256": "of another"}, {"device": "cuda"}):
+        path.write_text(json.dumps(scores | other))
+        assert _scored_with(loaded) == ("auto", "auto")
+
+
+def test_tiles_are_taken_for_an_image_much_larger_than_those_of_training(saved: Path) -> None:
+    """Images of training were as large as the network's size, 64 x 96."""
     predictor = Predictor(bundle.load(saved))
-    said = dict(predict_files(predictor, [tmp_path / "images", tmp_path / "gray.png"], tmp_path / "out"))
-    assert "cannot be read" in str(said.pop(images / "bad.jpg"))
-    assert said == {images / "good.png": None, tmp_path / "gray.png": None}
-    with Image.open(tmp_path / "out" / "deep" / "good.png") as mask:
-        assert mask.mode == "P"
-        assert mask.getpalette()[:6] == [10, 20, 30, 40, 50, 60]  # type: ignore[index]
-        assert (np.array(mask) == predictor(IMAGE)).all()
-    with Image.open(tmp_path / "out" / "gray_overlay.png") as overlay:
-        assert overlay.size == (70, 50)
+    assert not predictor.in_tiles(128, 192) and predictor.in_tiles(129, 20) and predictor.in_tiles(20, 193)
+    image = np.tile(IMAGE, (4, 4, 1))  # 200 x 280
+    whole = Predictor(bundle.load(saved), tiles="never")(image)
+    tiled = predictor(image)
+    assert whole.shape == tiled.shape == (200, 280)
+    assert (whole != tiled).any()  # seen at another scale
 
 
-def test_classes_that_overlap_have_a_file_each(saved: Path, tmp_path: Path) -> None:
-    facts = json.loads((saved / bundle.FACTS).read_text())
-    shutil.copytree(saved, tmp_path / "bundle")
-    (tmp_path / "bundle" / bundle.FACTS).write_text(json.dumps(facts | {"task": "multilabel"}))
-    Image.fromarray(IMAGE).save(tmp_path / "one.png")
-    predictor = Predictor(bundle.load(tmp_path / "bundle"))
-    assert dict(predict_files(predictor, [tmp_path / "one.png"], tmp_path / "out")) == {tmp_path / "one.png": None}
-    predicted = predictor(IMAGE)
-    assert predicted.shape == (2, 50, 70)
-    for one, layer in zip(trained(CLASSES), predicted, strict=True):
-        with Image.open(tmp_path / "out" / "one" / f"{one.name}.png") as mask:
-            assert (np.array(mask) == layer * 255).all()
-    assert (tmp_path / "out" / "one_overlay.png").is_file()
+def test_one_tile_is_the_whole_image(saved: Path) -> None:
+    image = np.random.default_rng(3).integers(0, 256, (64, 96, 3), np.uint8)
+    expected = Predictor(bundle.load(saved), tiles="never")(image)
+    assert (Predictor(bundle.load(saved), tiles="always")(image) == expected).all()
 
 
-def test_a_class_never_names_a_file_elsewhere(saved: Path, tmp_path: Path) -> None:
-    facts = json.loads((saved / bundle.FACTS).read_text())
-    facts["classes"][0]["name"] = "../../sky"
-    shutil.copytree(saved, tmp_path / "bundle")
-    (tmp_path / "bundle" / bundle.FACTS).write_text(json.dumps(facts | {"task": "multilabel"}))
-    Image.fromarray(IMAGE).save(tmp_path / "one.png")
-    with pytest.raises(InputError, match=r"'../../sky' cannot name a file"):
-        list(predict_files(Predictor(bundle.load(tmp_path / "bundle")), [tmp_path / "one.png"], tmp_path / "out" / "deep"))
-    assert not (tmp_path / "out").exists()
+def test_mirror_images_count_alike(saved: Path) -> None:
+    """What is averaged over mirror images is the mirrored of the mirrored."""
+    predictor = Predictor(bundle.load(saved), flips=True)
+    image = np.random.default_rng(4).integers(0, 256, (64, 96, 3), np.uint8)
+    one, other = predictor.probabilities(image), predictor.probabilities(np.ascontiguousarray(image[:, ::-1]))
+    np.testing.assert_allclose(one, other[..., ::-1], atol=0.02)  # of bf16, where the machine has it
+    assert np.abs(one - Predictor(bundle.load(saved)).probabilities(image)).max() > 0.02
 
 
-def test_two_images_of_one_name_are_refused_before_any_work(saved: Path, tmp_path: Path) -> None:
-    for name in ("a", "b"):
-        (tmp_path / name).mkdir()
-        Image.fromarray(IMAGE).save(tmp_path / name / "same.png")
-    with pytest.raises(InputError, match="another image of the same name"):
-        list(predict_files(Predictor(bundle.load(saved)), [tmp_path / "a", tmp_path / "b"], tmp_path / "out"))
-    assert not (tmp_path / "out").exists()
+def test_a_large_image_is_enlarged_band_by_band_as_at_once(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    image = np.random.default_rng(5).integers(0, 256, (300, 200, 3), np.uint8)
+    predictor = Predictor(bundle.load(saved), tiles="never")
+    expected = predictor.probabilities(image)
+    monkeypatch.setattr("segmodels.predict.BAND_VALUES", 2 * 200 * 7)  # seven rows at a time
+    assert len(list(predictor.bands(image))) == 43
+    np.testing.assert_allclose(predictor.probabilities(image), expected, atol=1e-5)

@@ -57,16 +57,16 @@ def test_more_combinations_than_a_mask_can_hold_are_refused() -> None:
 
 def test_counts_of_overlapping_classes_by_hand() -> None:
     predicted = np.array([[[1, 0, 0, 1]], [[1, 1, 0, 1]], [[0, 0, 1, 0]]], np.uint8)
-    counts = metrics.counts(torch.from_numpy(predicted), torch.from_numpy(OVERLAPPING), 3, overlap=True)
+    counts = metrics.counts(predicted, OVERLAPPING, 3, overlap=True)
     # right: a once, b once; true: a twice, b once; predicted, the unknown pixel aside: a once, b twice, c once
     assert counts.tolist() == [[1, 1, 0], [2, 1, 0], [1, 2, 1]]
-    scores = metrics.scores(*counts.numpy(), overlap=True)
+    scores = metrics.scores(*counts, overlap=True)
     assert scores.iou == [1 / 2, 1 / 2, 0.0]
     assert scores.pixel_accuracy is None
 
 
 def test_counts_of_exclusive_classes_are_the_confusions_sums() -> None:
-    truth, predicted = torch.tensor([[0, 1, 1, VOID]], dtype=torch.uint8), torch.tensor([[0, 0, 1, 1]], dtype=torch.uint8)
+    truth, predicted = np.array([[0, 1, 1, VOID]], np.uint8), np.array([[0, 0, 1, 1]], np.uint8)
     assert metrics.counts(predicted, truth, 2).tolist() == [[1, 1], [1, 2], [2, 1]]
 
 

@@ -1,11 +1,12 @@
 """Pictures as cameras and programs write them: turned, in palettes, in several pages, blurred, behind links."""
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
 import tifffile
-from PIL import Image
+from PIL import Image, ImageOps
 
 from segmodels.dataset import open_dataset
 from segmodels.errors import DatasetError
@@ -17,6 +18,22 @@ from tests.test_every_format import COLORS, SCENES, cvat, folder, folder_of_colo
 CLASSES = [SegmentationClass(name, value, color) for value, (name, color) in enumerate(COLORS.items())]
 SCENE = labels(SCENES["one"])
 ORIENTATION = 0x112
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize(("channels", "bits"), [(1, 8), (3, 16), (1, 16), (5, 8), (5, 16)])
+def test_a_tiff_of_any_depth_is_turned_as_one_of_eight_bits(
+    tmp_path: Path, orientation: int, channels: int, bits: Literal[8, 16]
+) -> None:
+    values = np.random.default_rng(0).integers(0, 256, (20, 30, channels), np.uint16)
+    tag = [(ORIENTATION, "H", 1, orientation, True)]
+    photometric = "rgb" if channels == 3 else "minisblack"
+    deep = values.astype(np.uint8 if bits == 8 else np.uint16)
+    tifffile.imwrite(tmp_path / "deep.tif", deep if channels > 1 else deep[..., 0], photometric=photometric, extratags=tag)
+    plain = Image.fromarray(values[..., 0].astype(np.uint8))
+    plain.getexif()[ORIENTATION] = orientation
+    upright = np.asarray(ImageOps.exif_transpose(plain))
+    assert (read_image(tmp_path / "deep.tif", ImageKind(channels, bits))[..., 0] == upright).all()
 
 
 @pytest.mark.parametrize(

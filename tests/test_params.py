@@ -74,7 +74,7 @@ def problems(path: Path, old: str, new: str) -> str:
             ["loss.class_weights: is 'balanced'; expected auto or"],
         ),
         ("classes: auto\n", "", ["classes: is missing; add it"]),
-        (", seed: 0}", "}", ["training.seed: is missing; add it"]),
+        ("seed: 0, ", "", ["training.seed: is missing; add it"]),
         ("  pspnet:\n", "  unet:\n", ["'unet' stands twice"]),
     ],
 )
@@ -104,6 +104,15 @@ def test_candidates_may_share_what_they_have_in_common(params_file: Path) -> Non
     params_file.write_text(f"{common}  other: {{<<: *common, encoder: resnet34}}\ntraining:{rest.partition('training:')[2]}")
     unet, other = params.read(params_file).candidates.values()
     assert other == unet.model_copy(update={"encoder": "resnet34"})
+
+
+def test_candidates_that_differ_by_their_seed_alone_are_known(params_file: Path) -> None:
+    head, _, rest = PARAMS.partition("  pspnet:\n")
+    again = [f"  seed{n}: {{<<: *common, training: {{seed: {n}}}}}\n" for n in (1, 2)]
+    other = "  wide: {<<: *common, options: {decoder_channels: [32, 32]}, training: {seed: 3}}\n"
+    common = head.replace("  unet:\n", "  unet: &common\n") + "".join(again) + other
+    params_file.write_text(f"{common}  pspnet:\n{rest}")
+    assert params.read(params_file).same_but_for_the_seed() == [["unet", "seed1", "seed2"]]
 
 
 def test_what_is_merged_deep_inside_may_be_merged_again(params_file: Path) -> None:

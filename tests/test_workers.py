@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import psutil
@@ -41,6 +42,18 @@ def test_one_that_crashes_or_hangs_costs_its_own_task_alone() -> None:
     assert [found[0], found[2], found[4]] == ["A", "B", "C"]
     assert found[1] == Ended(f"ended the process that read it (exit code {-signal.SIGSEGV})")
     assert found[3] == Ended("was not read within 1 s")
+
+
+def touch(path: Path) -> None:
+    path.touch()
+
+
+def test_results_that_nobody_takes_do_not_pile_up(tmp_path: Path) -> None:
+    results = workers.each(touch, [tmp_path / str(n) for n in range(50)], processes=2, seconds=lambda _: 60)
+    next(results)
+    time.sleep(0.5)
+    assert len(list(tmp_path.iterdir())) == 2 * workers.AHEAD
+    assert len(list(results)) == 49 and len(list(tmp_path.iterdir())) == 50
 
 
 def test_an_error_is_raised_here() -> None:

@@ -36,7 +36,7 @@ candidates:
     loss: {name: cross_entropy}
     schedule: {name: cosine}
     augmentation: light
-training: {size_px: [32, 64], epochs: 3, batch_size: 4, micro_batch_size: 1, learning_rate: 0.001, gradient_clip: 0.1, seed: 0, precision: fp32, devices: 1}
+training: {size_px: [32, 64], epochs: 3, batch_size: 4, micro_batch_size: 1, learning_rate: 0.001, gradient_clip: 0.1, seed: 0, precision: fp32, devices: 1, export: none}
 """
 
 

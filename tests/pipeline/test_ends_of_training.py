@@ -30,7 +30,7 @@ main()
 
 
 def prepared_project(folder: Path, drawn: Path, training: str) -> Path:
-    (folder / "params.yaml").write_text(f"{UNET}training: {{{training}, seed: 0}}\n")
+    (folder / "params.yaml").write_text(f"{UNET}training: {{{training}, seed: 0, export: none}}\n")
     (folder / "data").mkdir()
     (folder / "data" / "raw").symlink_to(drawn)
     segmodels("prepare", cwd=folder)

@@ -108,12 +108,18 @@ def test_bf16_says_about_the_same(name: str) -> None:
 
 @pytest.mark.parametrize("name", [*EVERY, "deeplabv3plus:mobilenet_v2", "deeplabv3plus:tf_efficientnet_b0", "pspnet:xception65"])
 def test_in_bf16_the_weights_of_every_convolution_have_their_gradient(name: str) -> None:
-    """As worked out in float64 from what came into the layer and what came back to it: no rounding of other layers is in it."""
+    """As worked out in float64 from what came into the layer and what came back to it: no rounding of other layers is in it.
+
+    Of layers that are alike, and see images of one size, the first is looked at.
+    """
     segmenter = build(name).train()
     layers = [one for one in segmenter.modules() if isinstance(one, (nn.Conv2d, nn.ConvTranspose2d))]
     expected: dict[nn.Module, Tensor] = {}
+    first: dict[tuple[object, ...], nn.Module] = {}
 
     def work_out(layer: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
+        if first.setdefault((repr(layer), inputs[0].shape), layer) is not layer:
+            return
         exact = copy.deepcopy(layer).double().requires_grad_()
         exact._forward_hooks.clear()
         seen = inputs[0].detach().bfloat16().double()
@@ -131,7 +137,8 @@ def test_in_bf16_the_weights_of_every_convolution_have_their_gradient(name: str)
     with torch.autocast("cpu", torch.bfloat16):
         outputs = parts(segmenter(pictures(1, 3, 96, 480)))
     torch.stack([output.float().square().mean() for output in outputs]).sum().backward()
-    assert len(expected) > 0.8 * len(layers)  # some architectures leave an encoder's last ones out
+    assert len(expected) > 0.8 * len(first)  # some architectures leave an encoder's last ones out
+    assert len(first) > 0.1 * len(layers)
     for layer, gradient in expected.items():
         found = next(layer.parameters()).grad
         assert found is not None

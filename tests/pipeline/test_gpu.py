@@ -11,7 +11,7 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
-from segmodels import augment, bundle, catalog, trials
+from segmodels import augment, backends, bundle, catalog, trials
 from segmodels.predict import Predictor
 from segmodels.recipes import Recipe
 from segmodels.store import Store
@@ -42,8 +42,11 @@ def test_it_trains_in_bf16_and_predicts_as_a_cpu_does(prepared: Path, augmented:
     assert log["epochs"][-1]["train_loss"] < 0.6 * log["epochs"][0]["train_loss"]
     loaded = bundle.load(tmp_path / "bundle")
     images = [np.array(store.image(row)) for row in store.rows("test")]
-    here = [Predictor(loaded, on=GPU)(image) for image in images]
-    there = [Predictor(bundle.load(tmp_path / "bundle"), on=torch.device("cpu"), precision="fp32")(image) for image in images]
+    of_gpu = Predictor(loaded, backends.load(loaded, on=GPU))
+    here = [of_gpu(image) for image in images]
+    again = bundle.load(tmp_path / "bundle")
+    of_cpu = Predictor(again, backends.load(again, "torch", on=torch.device("cpu"), precision="fp32"))
+    there = [of_cpu(image) for image in images]
     same = np.mean([np.mean(one == other) for one, other in zip(here, there, strict=True)])
     assert same > 0.98  # in bf16, of a network that is unsure
 

@@ -1,6 +1,7 @@
 """The registry and its gate, in a real MLflow database, with models whose scores are known by hand."""
 
 import json
+import shutil
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,11 +18,13 @@ from flows import registry
 from flows.registry import Verdict
 from segmodels import bundle, network, tracking
 from segmodels.dataset import open_dataset
+from segmodels.errors import BundleError
 from segmodels.ingest import ingest
 from segmodels.ledger import Ledger
 from segmodels.remembered import Splitting
 from segmodels.samples import SegmentationClass
 from segmodels.store import Store
+from tests import bundles
 from tests.conftest import prepared_at
 
 OPEN: dict[str, Any] = {"min_miou": 0.0, "min_gain": 0.0, "test_set": None}
@@ -60,7 +63,16 @@ class Registry:
         experiment_id = experiment.experiment_id if experiment else self.client.create_experiment("p")
         return registry.decide(
             "p",
-            best={"name": name, "miou": self.miou(index), "bundle_sha256": bundle.digest(folder)},
+            best={
+                "name": name,
+                "miou": self.miou(index),
+                "pixel_accuracy": None,
+                "num_images": 9,
+                "classes": [],
+                "bundle_sha256": bundle.digest(folder),
+                "backend": "torch",
+                "precision": "fp32",
+            },
             test_sha256=self.store.digest("test"),
             gate=gate,
             bundle_folder=folder,
@@ -73,23 +85,15 @@ class Registry:
         return None if found is None else str(found)
 
 
-def save_constant(folder: Path, index: int, classes: list[SegmentationClass]) -> None:
+def save_constant(folder: Path, index: int, classes: list[SegmentationClass], channels: int = 3, **others: Any) -> None:
     facts: dict[str, Any] = {"architecture": "unet", "encoder": "resnet18", "options": {"decoder_channels": [8, 8]}}
-    segmenter = network.build(**facts, weights=None, num_logits=len(classes), mean=[0, 0, 0], std=[1, 1, 1])
+    segmenter = network.build(**facts, weights=None, num_logits=len(classes), mean=[0] * channels, std=[1] * channels)
     with torch.no_grad():
         for parameter in segmenter.parameters():
             parameter.zero_()
         segmenter.network.get_submodule("segmentation_head.0").get_parameter("bias")[index] = 1.0
-    bundle.save(
-        folder,
-        segmenter,
-        candidate=folder.name,
-        task="multiclass",
-        classes=classes,
-        size_px=(32, 64),
-        training={},
-        dataset_sha256="d",
-        **facts,
+    bundles.save(
+        folder, segmenter, classes=classes, size_px=(32, 64), dataset_sha256="d" * 64, git_commit="c0ffee", **facts, **others
     )
 
 
@@ -145,10 +149,9 @@ def test_the_same_bundle_is_one_version_and_its_records_are_complete(models: Reg
     [version] = models.client.search_model_versions("name = 'p'")
     tags = version.tags
     assert tags["segmodels.bundle_sha256"] == bundle.digest(models.folder / "all_0_of_5")
-    assert tags["segmodels.dataset_sha256"] == "d"
+    assert tags["segmodels.dataset_sha256"] == "d" * 64
     assert len(tags["segmodels.dvc_lock_sha256"]) == len(tags["segmodels.params_sha256"]) == 64
-    head = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
-    assert tags["segmodels.git_commit"] == head
+    assert tags["segmodels.git_commit"] == "c0ffee"  # when it was trained, not when it was registered
     assert json.loads(tags["segmodels.verdict"])["decision"] == "promote"
 
 
@@ -241,3 +244,25 @@ def test_a_test_set_that_has_grown_is_no_other(models: Registry, drawn: Path) ->
     models.prepared = edited(drawn, models.folder / "edited", another, "")
     assert len(models.store.rows("test")) >= len(test)
     assert models.decide(0).decision == "promote"
+
+
+def test_what_was_fetched_before_is_taken_only_if_it_is_the_version(models: Registry, tmp_path: Path) -> None:
+    models.decide(0)
+    version = registry.champion_version("p")
+    assert version is not None
+    sha256 = bundle.digest(models.folder / "all_0_of_5")
+    assert registry.fetch(version, tmp_path / "kept").sha256 == sha256
+    facts = tmp_path / "kept" / bundle.FACTS
+    inode = facts.stat().st_ino
+    assert registry.fetch(version, tmp_path / "kept").sha256 == sha256 and facts.stat().st_ino == inode  # not fetched again
+    weights = tmp_path / "kept" / bundle.WEIGHTS
+    weights.write_bytes(weights.read_bytes()[:-1])  # a disk that was full
+    assert registry.fetch(version, tmp_path / "kept").sha256 == sha256
+    shutil.rmtree(tmp_path / "kept")
+    save_constant(tmp_path / "kept", 1, models.store.classes)  # what another registry's version 1 was
+    assert registry.fetch(version, tmp_path / "kept").sha256 == sha256
+    models.client.set_model_version_tag("p", "1", "segmodels.bundle_sha256", "0" * 64)
+    other = registry.champion_version("p")
+    assert other is not None
+    with pytest.raises(BundleError, match="version 1 of p is not the bundle that was registered"):
+        registry.fetch(other, tmp_path / "new")

@@ -59,8 +59,9 @@ def test_it_ends_with_a_leaderboard_and_a_champion(retrained: tuple[Project, str
     assert ranked[0]["miou"] >= ranked[1]["miou"]
     assert f"\n  epochs: {EPOCHS}\n" in said and "\n  early_stopping_patience: null\n" in said  # all it resolves to
     assert "Leaderboard on" in said
-    assert f"models:/tiny/1 is the champion: {ranked[0]['name']} is the first champion" in said
-    assert project.champion_sha256() == project.bundle_sha256(ranked[0]["name"])
+    chosen = project.leaderboard["chosen"]
+    assert f"models:/tiny/1 is the champion: {chosen} is the first champion" in said and f"put forward: {chosen}" in said
+    assert project.champion_sha256() == project.bundle_sha256(chosen)
 
 
 def test_it_leaves_only_what_is_to_be_committed(retrained: tuple[Project, str]) -> None:
@@ -95,7 +96,13 @@ def test_mlflow_has_a_run_of_the_retraining_and_one_of_each_candidate(retrained:
         [entry] = [one for one in project.leaderboard["candidates"] if one["name"] == name]
         assert run.data.metrics["test_miou"] == entry["miou"]
         reports = {file.path for file in project.client.list_artifacts(run.info.run_id, "reports")}
-        assert {"reports/scores.json", "reports/training.json", "reports/worst.png", "reports/preview.png"} <= reports
+        assert {
+            "reports/scores.json",
+            "reports/training.json",
+            "reports/worst.png",
+            "reports/confused.png",
+            "reports/preview.png",
+        } <= reports
 
 
 def test_prefect_shows_the_leaderboard_the_progress_and_the_way_to_mlflow(retrained: tuple[Project, str]) -> None:
@@ -135,7 +142,7 @@ def test_mlflow_itself_loads_the_champion(retrained: tuple[Project, str], tmp_pa
         env=clean_environment(MLFLOW_ALLOW_PICKLE_DESERIALIZATION="false"),
         check=True,
     )
-    best = project.folder / "bundles" / project.leaderboard["candidates"][0]["name"]
+    best = project.folder / "bundles" / project.leaderboard["chosen"]
     assert (np.load(tmp_path / "mask.npy") == Predictor(bundle.load(best))(image)).all()
 
 
@@ -228,18 +235,11 @@ def test_a_candidate_that_fails_does_not_stop_the_others(retrained: tuple[Projec
     assert {one["name"] for one in project.leaderboard["candidates"]} == {"unet", "pspnet"}
 
 
-@pytest.mark.parametrize(
-    ("right", "wrong", "told"),
-    [
-        ("batch_size", "batchsize", "training.batchsize: unknown key, did you mean 'batch_size'?"),
-        ("resnet18", "resnet81", "candidates.unet: encoder: 'resnet81' does not fit"),
-    ],
-)
-def test_a_mistake_in_params_stops_before_any_work(fresh: Project, tmp_path: Path, right: str, wrong: str, told: str) -> None:
+def test_a_mistake_in_params_stops_before_any_work(fresh: Project, tmp_path: Path) -> None:
     project = copy(fresh, tmp_path)
-    (project.folder / "params.yaml").write_text(SMALL.replace(right, wrong, 1))
+    (project.folder / "params.yaml").write_text(SMALL.replace("resnet18", "resnet81", 1))
     said = project.make("retrain", code=2)
-    assert told in said
+    assert "candidates.unet: encoder: 'resnet81' does not fit" in said
     assert "Traceback" not in said
     assert not (project.folder / "mlflow.db").exists()
     assert not (project.folder / "dvc.lock").exists()

@@ -120,7 +120,7 @@ def test_the_servers_have_it_all(servers: dict[str, str], drawn: Path, tmp_path:
     assert not (project.folder / "mlflow.db").exists()
     mlflow = servers["MLFLOW_TRACKING_URI"]
     champion = MlflowClient(tracking_uri=mlflow, registry_uri=mlflow).get_model_version_by_alias("tiny", "champion")
-    assert champion.tags["segmodels.bundle_sha256"] == project.bundle_sha256(project.leaderboard["candidates"][0]["name"])
+    assert champion.tags["segmodels.bundle_sha256"] == project.bundle_sha256(project.leaderboard["chosen"])
     [run] = ask(f"{servers['PREFECT_API_URL']}/flow_runs/filter", {"flows": {"name": {"any_": ["retrain"]}}})
     assert run["state_type"] == "COMPLETED"
     trainings = ask(f"{servers['PREFECT_API_URL']}/task_runs/filter", {"task_runs": {"name": {"like_": "train@"}}})

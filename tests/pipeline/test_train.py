@@ -65,7 +65,7 @@ def trained(prepared: Path, augmented: Path, out: Path, **changed: Any) -> dict[
     training = taken(training | {"learning_rate": 0.002, "weight_decay": 0.01}, Optimization, Settings)
     plan = Plan.of(training=training, **taken(chosen, Plan))
     places = Places(prepared, augmented, out / "bundle", out / "log.json", out / "checkpoints", out / "locks")
-    train(plan, places, **changed)
+    train(plan, places, **{"export": "none"} | changed)
     log: dict[str, Any] = json.loads((out / "log.json").read_text())
     return log
 

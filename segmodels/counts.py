@@ -1,0 +1,95 @@
+"""The table of what was counted in each test image, and the scores that come of it."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from segmodels import metrics
+from segmodels.samples import Int64Array, SegmentationClass
+
+NUM_SIZES = 3
+SLICED = ("miou", "boundary_iou", "pixel_accuracy", "num_images")
+
+Kind = Literal["intersection", "truth", "prediction", "boundary_intersection", "boundary_truth", "boundary_prediction"]
+INSIDE: tuple[Kind, ...] = ("intersection", "truth", "prediction")
+NEAR: tuple[Kind, ...] = ("boundary_intersection", "boundary_truth", "boundary_prediction")
+KINDS = (*INSIDE, *NEAR)
+"""Pixels that were predicted rightly, that are true, that were predicted; and of these the ones near borders."""
+
+
+def counts_of(images: pd.DataFrame, kind: Kind, num_classes: int) -> Int64Array:
+    """One kind of the counts as an array, images x classes."""
+    return images[[f"{kind}_{k}" for k in range(num_classes)]].to_numpy(np.int64)
+
+
+def summarise(images: pd.DataFrame, classes: Sequence[SegmentationClass], *, overlap: bool) -> dict[str, Any]:
+    """Dataset-level scores of a table of per-image counts."""
+    arrays = [counts_of(images, kind, len(classes)) for kind in KINDS]
+    sums = [array.sum(axis=0) for array in arrays]
+    found, near = metrics.scores(*sums[:3], overlap=overlap), metrics.scores(*sums[3:])
+    own = images["miou"].dropna()
+    by_class = zip(classes, found.iou, found.dice, found.precision, found.recall, near.iou, arrays[1].T, strict=True)
+    return {
+        "miou": found.miou,
+        "frequency_weighted_iou": found.frequency_weighted_iou,
+        "boundary_iou": near.miou,
+        "mean_image_iou": float(own.mean()) if len(own) else None,
+        "pixel_accuracy": found.pixel_accuracy,
+        "num_images": len(images),
+        "classes": [
+            {
+                "name": one.name,
+                "iou": iou,
+                "dice": dice,
+                "precision": precision,
+                "recall": recall,
+                "boundary_iou": border,
+                "num_images": int((truth > 0).sum()),
+            }
+            for one, iou, dice, precision, recall, border, truth in by_class
+        ],
+    }
+
+
+def sliced(images: pd.DataFrame, classes: Sequence[SegmentationClass], *, overlap: bool) -> dict[str, list[dict[str, Any]]]:
+    """Scores of parts of the images: by group, where there are some of several images, and by size, in thirds where there are many."""
+    parts: dict[str, Any] = {}
+    groups = images.groupby("group")
+    if 1 < groups.ngroups < len(images):
+        parts["group"] = groups
+    area = (images["height"] * images["width"]).to_numpy(np.int64)
+    sizes = np.unique(area)
+    if len(sizes) > 1:
+        # where the thirds of the images begin, and no size in two of them
+        starts = sizes if len(sizes) <= NUM_SIZES else np.unique(np.quantile(area, [0, 1 / 3, 2 / 3], method="higher"))
+        parts["size"] = images.groupby(np.searchsorted(starts, area, side="right"))
+    return {
+        by: [
+            {
+                "name": str(name) if by == "group" else _range(part),
+                **{key: value for key, value in summarise(part, classes, overlap=overlap).items() if key in SLICED},
+            }
+            for name, part in found
+        ]
+        for by, found in parts.items()
+    }
+
+
+def _range(images: pd.DataFrame) -> str:
+    areas = images["height"] * images["width"]
+    return f"{areas.min():,} px" if areas.min() == areas.max() else f"{areas.min():,} to {areas.max():,} px"
+
+
+def read_counts(folder: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """The per-image counts and the scores that `evaluate` wrote."""
+    return pd.read_parquet(folder / "images.parquet"), read_scores(folder)
+
+
+def read_scores(folder: Path) -> dict[str, Any]:
+    """The scores that `evaluate` wrote."""
+    scores: dict[str, Any] = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
+    return scores
