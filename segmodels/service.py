@@ -130,6 +130,135 @@ class Metrics:
             self.seconds.observe(seconds)
 
 
+_ANSWERS: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "The mask, the overlay or the polygons",
+        "content": {
+            "image/png": {"schema": {"type": "string", "format": "binary"}},
+            "application/json": {"schema": Polygons.model_json_schema()},
+        },
+        "headers": {VERSION_HEADER: {"description": "The version of the model", "schema": {"type": "string"}}},
+    },
+    **PROBLEMS,
+}
+_ASKED: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            **{
+                kind: {"schema": {"type": "string", "format": "binary"}}
+                for kind in ("image/png", "image/jpeg", "application/octet-stream")
+            },
+            FORM: {
+                "schema": {
+                    "type": "object",
+                    "properties": {"file": {"type": "string", "format": "binary"}},
+                    "required": ["file"],
+                }
+            },
+        },
+    }
+}
+"""Of `/v1/predict`, as its description has it."""
+_OVERLAP = "classes of this model overlap, so that one mask cannot show them; ask for ?as=polygons"
+
+
+class Service:
+    """What answers: the model of now, and what requests go through.
+
+    Args:
+        poll: gives a model when it is another than it gave last; called in a thread of its own every `limits.poll_s` seconds.
+        say: told in a sentence when the model changes, or cannot be had.
+    """
+
+    def __init__(self, poll: Callable[[], Served | None], limits: Limits, say: Callable[[str], None]) -> None:
+        self.poll, self.limits, self.say, self.metrics = poll, limits, say, Metrics()
+        self._now: Served | None = None
+        self._batcher = Batcher(self.now, at_once=limits.at_once, waiting=limits.waiting, on_batch=self.metrics.batch.observe)
+        self._decoders = Decoders(limits.decode_s, limits.max_pixels)
+        self._drawing = ThreadPoolExecutor(workers.cores())
+        self._requests, self._bytes = UnderWay(limits.waiting + limits.at_once), UnderWay(8 * limits.max_bytes)
+        self._pixels = UnderWay(4 * limits.max_pixels)
+        self.metrics.waiting.set_function(lambda: len(self._batcher))
+
+    @contextlib.asynccontextmanager
+    async def running(self, _: FastAPI) -> AsyncIterator[None]:
+        """Ask for the champion, and answer, meanwhile."""
+        tasks = [asyncio.create_task(self._polling()), asyncio.create_task(self._batcher.run())]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            self._drawing.shutdown(wait=False, cancel_futures=True)
+            self._decoders.close()
+
+    def now(self) -> Served:
+        """The model that answers.
+
+        Raises:
+            HTTPException: there is none yet.
+        """
+        if self._now is None:
+            raise HTTPException(503, "no model is ready yet; /readyz says when one is", headers={"Retry-After": "5"})
+        return self._now
+
+    async def predict(self, request: Request, wanted: str) -> Response:
+        """The answer to a request with an image: a mask, an overlay or polygons.
+
+        Raises:
+            HTTPException: why there is none.
+        """
+        if wanted == "mask" and self.now().predictor.bundle.facts.task == "multilabel":
+            raise HTTPException(422, _OVERLAP)
+        told_bytes = int(request.headers.get("content-length", self.limits.max_bytes))
+        try:
+            with self._requests.taking(1), self._bytes.taking(told_bytes):
+                content = await _within(self.limits.body_s, _body(request), 408, "the body did not come in time")
+                return await self._answered(content, wanted)
+        except ClientDisconnect:
+            return Response(status_code=499)  # which nobody sees; Prometheus is told
+        except (TooMuch, Full):
+            raise HTTPException(429, "too many requests at once; come again in a second", headers={"Retry-After": "1"}) from None
+
+    async def _answered(self, content: bytes, wanted: str) -> Response:
+        kind, seconds = self.now().predictor.bundle.kind, self.limits.answer_s
+        try:
+            image = await _within(seconds, self._decoders(content, kind), 503, "no decoder was free in time")
+        except Undecodable as error:
+            raise HTTPException(413 if error.too_large else 422, str(error)) from error
+        with self._pixels.taking(image.shape[0] * image.shape[1]):
+            try:
+                served, labelling = await _within(seconds, self._batcher(image), 503, "the model took too long")
+            except InputError:
+                if self.now().predictor.bundle.kind == kind:
+                    raise
+                return await self._answered(content, wanted)  # another champion came meanwhile, of images of another kind
+            until = time.monotonic() + seconds
+            drawn = asyncio.get_running_loop().run_in_executor(self._drawing, _respond, served, image, labelling, wanted, until)
+            return await _within(seconds, drawn, 503, "the answer took too long to draw")
+
+    async def _polling(self) -> None:
+        loop, asking = asyncio.get_running_loop(), ThreadPoolExecutor(1)
+        while True:
+            try:
+                found = await loop.run_in_executor(asking, self.poll)
+            except Exception as error:  # the registry is away, or the model is damaged: the one that answers goes on
+                self.metrics.failed_polls.inc()
+                told = f"the champion cannot be had: {error}"
+            else:
+                told = ""
+                if found is not None:
+                    self._now = found
+                    self.metrics.swaps.inc()
+                    told = f"version {found.version} answers now, on {found.predictor.backend.name}"
+            if told:
+                with contextlib.suppress(OSError, ValueError):  # nobody listens any more
+                    self.say(told)
+            await asyncio.sleep(self.limits.poll_s)
+
+
 def build(
     poll: Callable[[], Served | None],
     *,
@@ -140,53 +269,38 @@ def build(
     """The application.
 
     Args:
-        poll: gives a model when it is another than it gave last; called in a thread of its own every `limits.poll_s` seconds.
+        poll, say: see `Service`.
         api_key: what requests must carry, where anybody can send them.
-        say: told in a sentence when the model changes, or cannot be had.
     """
-    limits, metrics = limits or Limits(), Metrics()
-    holder: dict[str, Served] = {}
-    batcher = Batcher(lambda: holder["now"], at_once=limits.at_once, waiting=limits.waiting, on_batch=metrics.batch.observe)
-    decoders = Decoders(limits.decode_s, limits.max_pixels)
-    requests, held_bytes = UnderWay(limits.waiting + limits.at_once), UnderWay(8 * limits.max_bytes)
-    held_pixels = UnderWay(4 * limits.max_pixels)
-    drawing = ThreadPoolExecutor(workers.cores())
-
-    @contextlib.asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        tasks = [asyncio.create_task(_polling(poll, holder, metrics, limits.poll_s, say)), asyncio.create_task(batcher.run())]
-        try:
-            yield
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            drawing.shutdown(wait=False, cancel_futures=True)
-            decoders.close()
-
+    limits = limits or Limits()
+    service = Service(poll, limits, say)
     app = FastAPI(
         title="segmodels",
         summary="Masks of images, by the champion of the registry.",
-        lifespan=lifespan,
+        lifespan=service.running,
         docs_url=None,  # their pages load scripts from elsewhere
         redoc_url=None,
     )
     app.add_middleware(BodyLimit, max_bytes=limits.max_bytes)
-    app.add_middleware(Watched, told=metrics.told)
+    app.add_middleware(Watched, told=service.metrics.told)
     app.add_exception_handler(RequestValidationError, _misasked)
     app.add_exception_handler(Exception, _failed)
-    metrics.waiting.set_function(lambda: len(batcher))
+    _add_operating(app, service)
+    # the description speaks of a key only where there is one
+    _add_predicting(app, service, [] if api_key is None else [Depends(_authorised(api_key))])
+    return app
 
-    def authorised(key: Annotated[str | None, Security(APIKeyHeader(name=KEY_HEADER, auto_error=False))]) -> None:
-        if not hmac.compare_digest((key or "").encode(), (api_key or "").encode()):
+
+def _authorised(api_key: str) -> Callable[[str | None], None]:
+    def check(key: Annotated[str | None, Security(APIKeyHeader(name=KEY_HEADER, auto_error=False))]) -> None:
+        if not hmac.compare_digest((key or "").encode(), api_key.encode()):
             raise HTTPException(401, f"the header {KEY_HEADER} must carry the API key")
 
-    keyed = [] if api_key is None else [Depends(authorised)]  # what the description says of it is true then too
+    return check
 
-    def now() -> Served:
-        if "now" not in holder:
-            raise HTTPException(503, "no model is ready yet; /readyz says when one is", headers={"Retry-After": "5"})
-        return holder["now"]
+
+def _add_operating(app: FastAPI, service: Service) -> None:
+    """What those who operate it ask."""
 
     @app.get("/healthz", summary="Whether the program runs", tags=["operating"])
     async def healthz() -> dict[str, str]:
@@ -194,11 +308,15 @@ def build(
 
     @app.get("/readyz", summary="Whether a model answers", tags=["operating"], responses={503: PROBLEMS[503]})
     async def readyz() -> dict[str, str]:
-        return {"status": "ready", "version": now().version}
+        return {"status": "ready", "version": service.now().version}
 
     @app.get("/metrics", summary="For Prometheus", tags=["operating"], response_class=Response)
-    async def told_metrics() -> Response:
-        return Response(generate_latest(metrics.registry), media_type="text/plain; version=0.0.4")
+    async def metrics() -> Response:
+        return Response(generate_latest(service.metrics.registry), media_type="text/plain; version=0.0.4")
+
+
+def _add_predicting(app: FastAPI, service: Service, keyed: list[Any]) -> None:
+    """What those who want masks ask; `keyed` is what they must show."""
 
     @app.get(
         "/v1/model",
@@ -207,7 +325,7 @@ def build(
         responses={code: PROBLEMS[code] for code in (401, 503)},
     )
     async def model() -> Model:
-        served = now()
+        served = service.now()
         facts = served.predictor.bundle.facts
         return Model(
             version=served.version,
@@ -229,70 +347,14 @@ def build(
         ),
         dependencies=keyed,
         response_class=Response,
-        responses={
-            200: {
-                "description": "The mask, the overlay or the polygons",
-                "content": {
-                    "image/png": {"schema": {"type": "string", "format": "binary"}},
-                    "application/json": {"schema": Polygons.model_json_schema()},
-                },
-                "headers": {VERSION_HEADER: {"description": "The version of the model", "schema": {"type": "string"}}},
-            },
-            **PROBLEMS,
-        },
-        openapi_extra={
-            "requestBody": {
-                "required": True,
-                "content": {
-                    **{
-                        kind: {"schema": {"type": "string", "format": "binary"}}
-                        for kind in ("image/png", "image/jpeg", "application/octet-stream")
-                    },
-                    FORM: {
-                        "schema": {
-                            "type": "object",
-                            "properties": {"file": {"type": "string", "format": "binary"}},
-                            "required": ["file"],
-                        }
-                    },
-                },
-            }
-        },
+        responses=_ANSWERS,
+        openapi_extra=_ASKED,
     )
     async def predict(
         request: Request,
         wanted: Annotated[Literal["mask", "overlay", "polygons"], Query(alias="as", description="What to answer with")] = "mask",
     ) -> Response:
-        if wanted == "mask" and now().predictor.bundle.facts.task == "multilabel":
-            raise HTTPException(422, "classes of this model overlap, so that one mask cannot show them; ask for ?as=polygons")
-        told_bytes = int(request.headers.get("content-length", limits.max_bytes))
-        try:
-            with requests.taking(1), held_bytes.taking(told_bytes):
-                content = await _within(limits.body_s, _body(request), 408, "the body did not come in time")
-                return await _answered(content, wanted)
-        except ClientDisconnect:
-            return Response(status_code=499)  # which nobody sees; Prometheus is told
-        except (TooMuch, Full):
-            raise HTTPException(429, "too many requests at once; come again in a second", headers={"Retry-After": "1"}) from None
-
-    async def _answered(content: bytes, wanted: str) -> Response:
-        kind = now().predictor.bundle.kind
-        try:
-            image = await _within(limits.answer_s, decoders(content, kind), 503, "no decoder was free in time")
-        except Undecodable as error:
-            raise HTTPException(413 if error.too_large else 422, str(error)) from error
-        with held_pixels.taking(image.shape[0] * image.shape[1]):
-            try:
-                served, labelling = await _within(limits.answer_s, batcher(image), 503, "the model took too long")
-            except InputError:
-                if now().predictor.bundle.kind == kind:
-                    raise
-                return await _answered(content, wanted)  # another champion came meanwhile, of images of another kind
-            until = time.monotonic() + limits.answer_s
-            drawn = asyncio.get_running_loop().run_in_executor(drawing, _respond, served, image, labelling, wanted, until)
-            return await _within(limits.answer_s, drawn, 503, "the answer took too long to draw")
-
-    return app
+        return await service.predict(request, wanted)
 
 
 async def _misasked(_: Request, error: Exception) -> JSONResponse:
@@ -305,28 +367,6 @@ async def _misasked(_: Request, error: Exception) -> JSONResponse:
 async def _failed(_: Request, error: Exception) -> JSONResponse:
     """A fault of ours, in JSON as all else; the program's log has where it was."""
     return JSONResponse({"detail": f"the service failed ({type(error).__name__}); its log says where"}, 500)
-
-
-async def _polling(
-    poll: Callable[[], Served | None], holder: dict[str, Served], metrics: Metrics, every_s: float, say: Callable[[str], None]
-) -> None:
-    loop, asking = asyncio.get_running_loop(), ThreadPoolExecutor(1)
-    while True:
-        try:
-            found = await loop.run_in_executor(asking, poll)
-        except Exception as error:  # the registry is away, or the model is damaged: the one that answers goes on
-            metrics.failed_polls.inc()
-            told = f"the champion cannot be had: {error}"
-        else:
-            told = ""
-            if found is not None:
-                holder["now"] = found
-                metrics.swaps.inc()
-                told = f"version {found.version} answers now, on {found.predictor.backend.name}"
-        if told:
-            with contextlib.suppress(OSError, ValueError):  # nobody listens any more
-                say(told)
-        await asyncio.sleep(every_s)
 
 
 async def _body(request: Request) -> bytes:
@@ -377,7 +417,7 @@ def _respond(served: Served, image: ImageArray, labelling: UInt8Array, wanted: s
     if wanted == "overlay":
         Image.fromarray(overlay(shown(image), labelling, classes)).save(file, format="PNG")
     elif labelling.ndim == 3:  # another champion came meanwhile
-        raise HTTPException(422, "classes of this model overlap, so that one mask cannot show them; ask for ?as=polygons")
+        raise HTTPException(422, _OVERLAP)
     else:
         write_mask(file, labelling, classes)
     return Response(file.getvalue(), media_type="image/png", headers=headers)
