@@ -12,13 +12,13 @@ import json
 import os
 import platform
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import turns
 import typer
 
 SIZE_PX = (352, 480)
@@ -39,22 +39,19 @@ def compare(
     with tempfile.TemporaryDirectory() as work:
         command = [sys.executable, __file__, "one"]
         settings = [str(camvid.resolve()), work, str(epochs), str(batch_size), str(seed)]
-        workers = {
-            who: subprocess.Popen([*command, who, *settings], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-            for who in ("ours", "peer")
-        }
-        told = {who: _next(worker) for who, worker in workers.items()}  # both are ready
+        workers = {who: turns.Side([*command, who, *settings]) for who in ("ours", "peer")}
+        told = {who: worker.next() for who, worker in workers.items()}  # both are ready
         assert all("ready" in one for one in told.values())
         seconds: dict[str, list[float]] = {who: [] for who in workers}
         for epoch in range(epochs):
             order = ("ours", "peer") if epoch % 2 == 0 else ("peer", "ours")
             for who in order:
-                report = _go(workers[who])
+                report = workers[who].go()
                 seconds[who].append(report["seconds"])
                 typer.echo(f"epoch {epoch + 1} {who}: {report['seconds']:.1f} s, validation mIoU {report['val_miou']:.4f}")
-        test = {who: _go(worker)["test_miou"] for who, worker in workers.items()}
+        test = {who: worker.go()["test_miou"] for who, worker in workers.items()}
         for worker in workers.values():
-            worker.wait()
+            worker.end()
     ratio = statistics.median(ours / peer for ours, peer in zip(seconds["ours"], seconds["peer"], strict=True))
     result = {
         "test_miou": test,
@@ -117,16 +114,16 @@ def _ours(camvid: Path, work: Path, epochs: int, batch_size: int, seed: int) -> 
         )
     augment(work / "prepared", work / "augmented", recipe="light", options={}, size_px=SIZE_PX, seed=seed)
 
-    class Turns(Callback):
+    class InTurn(Callback):
         def on_train_epoch_start(self, *_: Any) -> None:
-            _wait()
+            turns.wait()
             self.started = time.monotonic()
 
         def on_epoch(self, record: EpochRecord, _: int) -> None:
-            _tell({"seconds": time.monotonic() - self.started, "val_miou": record.val_miou})  # with writing the checkpoint
+            turns.tell({"seconds": time.monotonic() - self.started, "val_miou": record.val_miou})  # with writing the checkpoint
 
-    turns = Turns()
-    _tell({"ready": True})
+    in_turn = InTurn()
+    turns.tell({"ready": True})
     plan = Plan(
         candidate="unet",
         architecture="unet",
@@ -149,13 +146,13 @@ def _ours(camvid: Path, work: Path, epochs: int, batch_size: int, seed: int) -> 
             checkpoints=work / "checkpoints",
             gpu_locks=work / "locks",
         ),
-        on_epoch=turns.on_epoch,
-        callbacks=[turns],
+        on_epoch=in_turn.on_epoch,
+        callbacks=[in_turn],
     )
-    _wait()
+    turns.wait()
     store = Store(work / "prepared")
     images = score(store, Predictor(load(work / "bundle")))
-    _tell({"test_miou": summarise(images, trained(store.classes), overlap=False)["miou"]})
+    turns.tell({"test_miou": summarise(images, trained(store.classes), overlap=False)["miou"]})
 
 
 def _peer(camvid: Path, work: Path, epochs: int, batch_size: int, seed: int) -> None:
@@ -227,9 +224,9 @@ def _peer(camvid: Path, work: Path, epochs: int, batch_size: int, seed: int) -> 
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
     schedule = torch.optim.lr_scheduler.PolynomialLR(optimizer, total_iters=epochs * len(loader), power=POWER)
     best, weights = -1.0, {}
-    _tell({"ready": True})
+    turns.tell({"ready": True})
     for _ in range(epochs):
-        _wait()
+        turns.wait()
         start = time.monotonic()
         model.train()
         for images, masks, _own in loader:
@@ -241,36 +238,10 @@ def _peer(camvid: Path, work: Path, epochs: int, batch_size: int, seed: int) -> 
         val_miou = evaluate("val", at_own_size=False)
         if val_miou > best:
             best, weights = val_miou, {name: value.clone() for name, value in model.state_dict().items()}
-        _tell({"seconds": time.monotonic() - start, "val_miou": val_miou})
-    _wait()
+        turns.tell({"seconds": time.monotonic() - start, "val_miou": val_miou})
+    turns.wait()
     model.load_state_dict(weights)
-    _tell({"test_miou": evaluate("test", at_own_size=True)})
-
-
-def _tell(report: dict[str, Any]) -> None:
-    print(json.dumps(report), flush=True)
-
-
-def _wait() -> None:
-    if not sys.stdin.readline():
-        sys.exit("the other side has ended")
-
-
-def _next(worker: "subprocess.Popen[str]") -> dict[str, Any]:
-    """The next report of a worker; other lines that it prints are passed over."""
-    assert worker.stdout is not None
-    for line in worker.stdout:
-        if line.startswith("{"):
-            report: dict[str, Any] = json.loads(line)
-            return report
-    sys.exit(f"a worker ended with {worker.wait()}")
-
-
-def _go(worker: "subprocess.Popen[str]") -> dict[str, Any]:
-    assert worker.stdin is not None
-    worker.stdin.write("go\n")
-    worker.stdin.flush()
-    return _next(worker)
+    turns.tell({"test_miou": evaluate("test", at_own_size=True)})
 
 
 def _cpu() -> str:

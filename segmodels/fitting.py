@@ -104,6 +104,8 @@ class Fitting:
                 use_distributed_sampler=False,  # ours share by themselves
                 precision="bf16-mixed" if self.precision == "bf16" else "32-true",
                 deterministic=settings.deterministic,
+                benchmark=on_gpu
+                and not settings.deterministic,  # crops are of one size: the quickest convolution is looked for once
                 max_epochs=settings.epochs * learner.parts,
                 check_val_every_n_epoch=learner.parts,
                 accumulate_grad_batches=batch // micro,

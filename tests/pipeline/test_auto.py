@@ -14,32 +14,12 @@ from mlflow import MlflowClient
 
 from segmodels import augment, device, trials
 from segmodels.errors import TrainingError
-from segmodels.objective import Term
-from segmodels.optimization import Optimization
-from segmodels.plan import Plan, Settings
 from segmodels.recipes import Recipe
 from segmodels.store import Store
 from segmodels.trials import Trial
 from tests.conftest import PARAMS, REPOSITORY
 from tests.pipeline.test_cli import segmodels
-
-SIZE = (32, 64)
-
-
-def plan(**changed: Any) -> Plan:
-    training: dict[str, Any] = {"size_px": SIZE, "epochs": 1, "batch_size": 1, "seed": 0}
-    return Plan(
-        candidate="unet",
-        architecture="unet",
-        encoder="resnet18",
-        weights=None,
-        options={"decoder_channels": [16, 8]},
-        loss=[Term("cross_entropy", {})],
-        schedule="poly",
-        schedule_options={},
-        optimization=Optimization(learning_rate=0.0, weight_decay=0.01),
-        settings=Settings(**(training | changed)),
-    )
+from tests.pipeline.trainings import SIZE, plan
 
 
 @pytest.fixture(scope="module")
@@ -159,7 +139,7 @@ import torch
 from segmodels import trials
 from segmodels.recipes import Recipe
 from segmodels.store import Store
-from tests.pipeline.test_auto import plan
+from tests.pipeline.trainings import plan
 
 recipe = Recipe.load(Path(sys.argv[2]))
 trial = trials.Trial(replace(plan(), options={}), Store(Path(sys.argv[1])), recipe, on=torch.device("cpu"), precision="fp32")

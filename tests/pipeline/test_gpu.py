@@ -15,14 +15,11 @@ from segmodels import augment, backends, bundle, catalog, trials
 from segmodels.predict import Predictor
 from segmodels.recipes import Recipe
 from segmodels.store import Store
-from tests.pipeline.test_auto import plan
-from tests.pipeline.test_train import SIZE, lost_power, trained
+from tests.pipeline.trainings import SIZE, lost_power, plan, trained
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no GPU")
 
 GPU = torch.device("cuda", 0)
-UNPREDICTABLE = ("segnet",)
-"""Architectures that have a part which torch computes on a GPU in another order each time, and says so."""
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +48,7 @@ def test_it_trains_in_bf16_and_predicts_as_a_cpu_does(prepared: Path, augmented:
     assert same > 0.98  # in bf16, of a network that is unsure
 
 
-@pytest.mark.parametrize("architecture", [name for name in catalog.names("architectures") if name not in UNPREDICTABLE])
+@pytest.mark.parametrize("architecture", catalog.names("architectures"))
 def test_deterministic_it_repeats_itself_and_goes_on_bit_for_bit(
     prepared: Path, augmented: Path, tmp_path: Path, architecture: str
 ) -> None:
@@ -74,14 +71,6 @@ class Interrupted(Callback):
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         self.act(trainer.global_step)
-
-
-def test_a_part_without_a_deterministic_form_is_said(prepared: Path, augmented: Path, tmp_path: Path) -> None:
-    for architecture in UNPREDICTABLE:
-        encoder = str(catalog.default("architectures", architecture, "encoder"))
-        chosen: dict[str, Any] = {"architecture": architecture, "encoder": encoder, "options": {}, "deterministic": True}
-        with pytest.raises(Exception, match=r"training.deterministic: .* set it to false, or choose another architecture"):
-            trained(prepared, augmented, tmp_path, **chosen)
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from segmodels.errors import BundleError, InputError
 from segmodels.evaluate import evaluate
 from segmodels.predict import Predictor
 from segmodels.store import Store
-from tests.pipeline.test_train import SIZE, trained
+from tests.pipeline.trainings import SIZE, trained
 
 pytestmark = pytest.mark.slow
 

@@ -15,7 +15,7 @@ from lightning.pytorch.callbacks import Callback
 
 from segmodels import augment, bundle
 from segmodels.batches import Batch
-from tests.pipeline.test_train import SIZE, trained
+from tests.pipeline.trainings import SIZE, trained
 
 # all that has a state of its own to go on with; saved after every step, so that a write is about as likely to be hit as a step
 STATEFUL: dict[str, Any] = {

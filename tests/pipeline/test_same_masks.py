@@ -24,7 +24,7 @@ from segmodels.samples import trained as learned
 from tests.conftest import REPOSITORY, clean_environment
 from tests.pipeline.test_registry import OPEN, Registry, models  # noqa: F401  a fixture
 from tests.pipeline.test_serve import PROGRAM, free_port, project
-from tests.pipeline.test_train import SIZE, trained
+from tests.pipeline.trainings import SIZE, trained
 
 COUNT = 20
 

@@ -10,7 +10,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +26,11 @@ from segmodels.fitting import Fitting
 from segmodels.learner import Learner
 from segmodels.network import Segmenter
 from segmodels.objective import Term
-from segmodels.optimization import Optimization
-from segmodels.plan import Plan, Settings, in_parts
+from segmodels.plan import in_parts
 from segmodels.store import Store
-from segmodels.train import Places, train
 from tests.conftest import PARAMS
+from tests.pipeline.trainings import SIZE, lost_power, trained
 
-SIZE = (32, 64)
 STEPS = 2
 """Of an epoch: 24 images less those of val and test, in batches of 4."""
 
@@ -43,31 +40,6 @@ def augmented(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("augmented") / "light"
     augment.augment(prepared, folder, recipe="light", options={}, size_px=SIZE, seed=0)
     return folder
-
-
-def trained(prepared: Path, augmented: Path, out: Path, **changed: Any) -> dict[str, Any]:
-    """Train a small PSPNet; returns its log. `changed` are fields of the plan, values of `training:` or keywords of `train`."""
-
-    def taken(defaults: dict[str, Any], *kinds: type) -> dict[str, Any]:
-        return defaults | {one.name: changed.pop(one.name) for kind in kinds for one in fields(kind) if one.name in changed}
-
-    training: dict[str, Any] = {"size_px": SIZE, "epochs": 3, "batch_size": 4, "precision": "fp32", "seed": 0}
-    chosen: dict[str, Any] = {
-        "candidate": "psp",
-        "architecture": "pspnet",
-        "encoder": "resnet18",
-        "weights": None,
-        "options": {"channels": 32, "depth": 2},
-        "loss": [Term("cross_entropy", {})],
-        "schedule": "poly",
-        "schedule_options": {},
-    }
-    training = taken(training | {"learning_rate": 0.002, "weight_decay": 0.01}, Optimization, Settings)
-    plan = Plan.of(training=training, **taken(chosen, Plan))
-    places = Places(prepared, augmented, out / "bundle", out / "log.json", out / "checkpoints", out / "locks")
-    train(plan, places, **{"export": "none"} | changed)
-    log: dict[str, Any] = json.loads((out / "log.json").read_text())
-    return log
 
 
 @pytest.fixture(scope="module")
@@ -251,14 +223,6 @@ class Watch(Callback):
 
 def saved(out: Path) -> dict[str, torch.Tensor]:
     return safetensors.torch.load_file(out / "bundle" / bundle.WEIGHTS)
-
-
-def lost_power(at: int) -> Callable[[int], None]:
-    def act(step: int) -> None:
-        if step == at:
-            raise RuntimeError("the power went")
-
-    return act
 
 
 @pytest.mark.parametrize("at", [1, 3, 4])  # of two steps an epoch: inside the first, inside the second, and at its end
