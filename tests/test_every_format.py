@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 from PIL import Image
 from pycocotools import mask as run_lengths
 
-from segmodels import catalog
 from segmodels.dataset import open_dataset
 from segmodels.errors import DatasetError
 from segmodels.samples import Sample, SegmentationClass
@@ -366,12 +365,6 @@ def are_its_objects(sample: Sample, objects: list[Box]) -> bool:
 def test_a_hole_stays_a_hole(write: Callable[..., None], tmp_path: Path) -> None:
     [(_, _, mask)] = decoded(open_dataset(written(write, tmp_path / "data", HOLED)))
     assert (mask == labels(HOLED["one"])).all()
-
-
-def test_every_format_is_written_here_or_has_tests_of_its_own() -> None:
-    of_their_own = {"class_folders", "cityscapes", "ade20k", "instance_masks"}
-    here = {name for name in catalog.names("formats") if any(write.__name__.startswith(name) for write in WRITERS)}
-    assert here | of_their_own == set(catalog.names("formats"))
 
 
 def test_a_crowd_is_of_its_class_but_no_object(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from tests.conftest import PARAMS, REPOSITORY, clean_environment, decoded, exami
 from tests.pipeline.projects import Project
 from tests.pipeline.test_cli import segmodels
 from tests.test_every_format import HEIGHT, SCENES, WIDTH, WRITERS, camvid, coco, folder, labels, voc, written
+from tests.test_formats_of_their_own import EXPECTED
 
 
 def test_inspect_says_what_would_be_read(tmp_path: Path) -> None:
@@ -122,7 +123,7 @@ def test_where_nothing_is_sound_nothing_comes_in(params_file: Path, tmp_path: Pa
     assert not (tmp_path / "data" / "raw").exists()
 
 
-@pytest.mark.parametrize("write", WRITERS)
+@pytest.mark.parametrize("write", [*WRITERS, *EXPECTED])
 def test_damaged_files_are_refused_or_read_and_nothing_else_happens(write: Callable[..., None], tmp_path: Path) -> None:
     root = written(write, tmp_path / "data", SCENES)
     texts = [path for path in sorted(root.rglob("*")) if path.is_file()]
