@@ -109,6 +109,11 @@ def drawn_mious(counts: Mapping[str, Counts], units: Sequence[str], *, seed: int
     Args:
         units: the one that each image belongs to, in the order of the counts.
     """
+    return {name: _means(drawn) for name, drawn in drawn_ious(counts, units, seed=seed, resamples=resamples).items()}
+
+
+def drawn_ious(counts: Mapping[str, Counts], units: Sequence[str], *, seed: int, resamples: int) -> dict[str, FloatArray]:
+    """The IoU of each class, `resamples` x classes, as `drawn_mious` averages them; NaN where a draw does not show the class."""
     summed = {name: _by_unit(three, units) for name, three in counts.items()}
     found: dict[str, list[FloatArray]] = {name: [] for name in counts}
     rng = np.random.default_rng(seed)
@@ -117,7 +122,7 @@ def drawn_mious(counts: Mapping[str, Counts], units: Sequence[str], *, seed: int
         times = rng.multinomial(size, np.full(size, 1 / size), size=number).astype(np.float64)
         for name, (right, true, predicted) in summed.items():
             missed = (times @ true == 0) & (true.sum(axis=0) > 0)
-            found[name].append(_means(np.where(missed, np.nan, iou(times @ right, times @ true, times @ predicted))))
+            found[name].append(np.where(missed, np.nan, iou(times @ right, times @ true, times @ predicted)))
     return {name: np.concatenate(parts) for name, parts in found.items()}
 
 

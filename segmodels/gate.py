@@ -1,0 +1,238 @@
+"""The promotion gate: whether a challenger takes the champion's place. A decision from what is handed in, which nothing else enters.
+
+Both are scored on the same frozen test images. What is asked, and in this order: floors that no model may break; evidence that it is better,
+see betting.py; that it does not fail badly more often than it shines; that no class and no slice of the images lost; and that it is not
+worse than the best champion there has been, so that little losses do not add up.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segmodels import betting, metrics, significance
+from segmodels.samples import FloatArray
+from segmodels.significance import MIN_SCENES, RESAMPLES, Counts
+
+Outcome = Literal["promote", "keep", "inconclusive", "refused"]
+"""`keep`: the champion is no worse, or the challenger lost something; `inconclusive`: it seems better, and this test set cannot tell."""
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What a promotion takes.
+
+    Attributes:
+        false_promotions_per_year: how many promotions of a model that is no better a year may have, on average.
+        gates_per_year: how often it is decided; each decision may use its part of them.
+        class_margin: what no class and no slice may have lost in mIoU, as far as 95 % tell.
+        anchor_margin: what the challenger may be worse than the best champion ever, as far as 95 % tell.
+    """
+
+    false_promotions_per_year: float = 0.05
+    gates_per_year: int = 365
+    class_margin: float = 0.02
+    anchor_margin: float = 0.005
+
+    @property
+    def alpha(self) -> float:
+        """The chance of a false promotion in one decision."""
+        return self.false_promotions_per_year / self.gates_per_year
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A model on the test images, which all models have in the same order.
+
+    Attributes:
+        name: for people.
+        miou: of each image; NaN where nothing is there and nothing was predicted.
+        counts: of each image and class.
+    """
+
+    name: str
+    miou: FloatArray
+    counts: Counts
+
+
+@dataclass(frozen=True)
+class Change:
+    """What became of a part of the scores: challenger less another, with the ends of its 95 % interval."""
+
+    what: str
+    difference: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What was decided, why, and what it was decided from.
+
+    Attributes:
+        reason: one sentence.
+        gain: in dataset mIoU.
+        clusters: how many scenes, or images where there are too few scenes, were bet on.
+        times: what the gamblers have in the end for what they began with, as a natural logarithm, and `times_needed` what they had to have.
+        detectable: the smallest gain this test set shows four times in five; None if it shows none.
+        worse, better: clusters in which the challenger is off by more than betting.CLIP.
+        anchor: against the best champion ever, where that is not the present one.
+    """
+
+    outcome: Outcome
+    reason: str
+    gain: Change | None = None
+    clusters: int = 0
+    times: float = 0.0
+    times_needed: float = 0.0
+    detectable: float | None = None
+    worse: int = 0
+    better: int = 0
+    classes: Sequence[Change] = field(default=())
+    slices: Sequence[Change] = field(default=())
+    anchor: Change | None = None
+
+
+def decide(
+    challenger: Scored,
+    champion: Scored | None,
+    *,
+    classes: Sequence[str],
+    scenes: Sequence[str],
+    slices: Mapping[str, NDArray[np.bool_]] | None = None,
+    best: Scored | None = None,
+    broken: Sequence[str] = (),
+    rules: Rules = Rules(),
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+) -> Verdict:
+    """Decide.
+
+    Args:
+        champion: None where there is none that loads.
+        scenes: of each image, what it belongs to with others that resemble it.
+        slices: parts of the images by name, as what is in them.
+        best: the best champion ever, if it is another than the present one.
+        broken: sentences about the floors that the challenger breaks.
+    """
+    if broken:
+        return Verdict("refused", "; ".join(broken))
+    if champion is None:
+        return Verdict("promote", f"{challenger.name} is the first champion, and breaks no floor")
+    units = units_of(scenes)
+    gain, changed = changes(challenger, champion, classes, units, seed=seed, resamples=resamples)
+    differences = by_cluster(challenger.miou, champion.miou, units)
+    anchor = None
+    if best is not None:
+        anchor, _ = changes(challenger, best, classes, units, seed=seed, resamples=resamples)
+    found = {
+        "gain": gain,
+        "clusters": len(differences),
+        "times": betting.evidence(differences),
+        "times_needed": betting.needed(rules.alpha),
+        "detectable": betting.detectable_gain(differences, rules.alpha, seed=seed),
+        "worse": int((differences < -betting.CLIP).sum()),
+        "better": int((differences > betting.CLIP).sum()),
+        "classes": changed,
+        "slices": _sliced(challenger, champion, classes, units, slices or {}, seed=seed, resamples=resamples),
+        "anchor": anchor,
+    }
+    weighed = Verdict("promote", "", **found)  # type: ignore[arg-type]  # each has its own type
+    outcome, reason = _judged(weighed, challenger.name, champion.name, rules)
+    return Verdict(outcome, reason, **found)  # type: ignore[arg-type]
+
+
+def units_of(scenes: Sequence[str]) -> list[str]:
+    """What is independent of each other: scenes, or the images themselves where there are too few of them to tell anything."""
+    return list(scenes) if len(set(scenes)) >= MIN_SCENES else [str(number) for number in range(len(scenes))]
+
+
+def by_cluster(challenger: FloatArray, champion: FloatArray, units: Sequence[str]) -> FloatArray:
+    """The mean difference over the images of each unit. Where one model rightly says that nothing is there, it has that image right."""
+    known = ~(np.isnan(challenger) & np.isnan(champion))
+    apart = np.nan_to_num(challenger, nan=1.0)[known] - np.nan_to_num(champion, nan=1.0)[known]
+    _, index = np.unique(np.array(units)[known], return_inverse=True)
+    means: FloatArray = np.bincount(index, apart) / np.bincount(index)
+    return means
+
+
+def changes(
+    one: Scored, other: Scored, classes: Sequence[str], units: Sequence[str], *, seed: int, resamples: int
+) -> tuple[Change, list[Change]]:
+    """What changed in mIoU, and in the IoU of each class that the images show; drawn unit by unit, the same for both."""
+    drawn = significance.drawn_ious({"one": one.counts, "other": other.counts}, units, seed=seed, resamples=resamples)
+    apart = drawn["one"] - drawn["other"]
+    now = _ious(one) - _ious(other)
+    known = [number for number in range(len(classes)) if not np.isnan(now[number])]
+    gain = Change("mIoU", float(now[known].mean()), *significance.interval(np.nanmean(apart[:, known], axis=1)))
+    return gain, [Change(classes[k], float(now[k]), *significance.interval(apart[:, k])) for k in known]
+
+
+def _ious(scored: Scored) -> FloatArray:
+    """Of each class over all images; NaN where none shows it."""
+    right, true, predicted = (kind.sum(axis=0) for kind in scored.counts)
+    return np.where(true > 0, metrics.iou(right, true, predicted), np.nan)
+
+
+def _sliced(
+    challenger: Scored,
+    champion: Scored,
+    classes: Sequence[str],
+    units: Sequence[str],
+    slices: Mapping[str, NDArray[np.bool_]],
+    *,
+    seed: int,
+    resamples: int,
+) -> list[Change]:
+    """Of each slice that has clusters enough to tell anything: what one scene is worse in is among the tails."""
+    found = []
+    for name, inside in slices.items():
+        its_units = [unit for unit, is_in in zip(units, inside, strict=True) if is_in]
+        if len(set(its_units)) >= MIN_SCENES:
+            one, other = _of(challenger, inside), _of(champion, inside)
+            gain, _ = changes(one, other, classes, its_units, seed=seed, resamples=resamples)
+            found.append(Change(name, gain.difference, gain.low, gain.high))
+    return found
+
+
+def _of(scored: Scored, inside: NDArray[np.bool_]) -> Scored:
+    right, true, predicted = (kind[inside] for kind in scored.counts)
+    return Scored(scored.name, scored.miou[inside], (right, true, predicted))
+
+
+def _judged(found: Verdict, challenger: str, champion: str, rules: Rules) -> tuple[Outcome, str]:
+    assert found.gain is not None
+    by = f"{100 * found.gain.difference:+.2f} points of mIoU ({100 * found.gain.low:+.2f} to {100 * found.gain.high:+.2f})"
+    if found.times < found.times_needed:
+        if found.gain.difference <= 0:
+            return "keep", f"{challenger} is no better than {champion}: {by}"
+        shown = "none at all" if found.detectable is None else f"{100 * found.detectable:.1f} points or more"
+        return "inconclusive", (
+            f"{challenger} seems better than {champion}, {by}, but {found.clusters} {'clusters' if found.clusters != 1 else 'cluster'} of "
+            f"test images show a gain of {shown}: the evidence is {_times(found.times)} and {_times(found.times_needed)} is needed"
+        )
+    lost = [
+        f"{one.what} may have lost {-100 * one.low:.1f} points (more than {100 * rules.class_margin:g})"
+        for one in (*found.classes, *found.slices)
+        if one.low <= -rules.class_margin
+    ]
+    if found.worse > found.better:
+        lost.insert(0, f"it fails badly in {found.worse} clusters and shines in {found.better}")
+    if found.anchor is not None and found.anchor.low <= -rules.anchor_margin:
+        lost.append(
+            f"it may be {-100 * found.anchor.low:.1f} points worse than the best champion ever (more than {100 * rules.anchor_margin:g})"
+        )
+    if lost:
+        return "keep", f"{challenger} is better than {champion} on the whole, {by}, but {'; '.join(lost)}"
+    return (
+        "promote",
+        f"{challenger} is better than {champion}: {by}, evidence {_times(found.times)} of {_times(found.times_needed)} needed",
+    )
+
+
+def _times(log: float) -> str:
+    """How many times as much, for people."""
+    return f"{math.exp(log):,.3g} to 1" if log < 20 else f"10^{log / math.log(10):.0f} to 1"

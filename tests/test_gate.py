@@ -1,0 +1,140 @@
+"""The gate on cases worked by hand: what it decides, and what it says."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from segmodels import gate
+from segmodels.gate import Scored
+
+CLASSES = ["road", "sign"]
+PIXELS = 1000
+"""Of each class in each image."""
+
+
+def scored(name: str, *ious: np.ndarray) -> Scored:
+    """A model with this IoU of each class in each image: what it predicts of a class is all right, and of the rest it says nothing."""
+    iou = np.stack(ious, axis=1)
+    right = np.round(iou * PIXELS).astype(np.int64)
+    return Scored(name, iou.mean(axis=1), (right, np.full_like(right, PIXELS), right))
+
+
+def drawn(mean: float, images: int, seed: int, spread: float = 0.06) -> np.ndarray:
+    return np.clip(np.random.default_rng(seed).normal(mean, spread, images), 0, 1)
+
+
+def decided(challenger: Scored, champion: Scored | None, **more: Any) -> gate.Verdict:
+    images = len(challenger.miou)
+    settings: dict[str, Any] = {"classes": CLASSES, "scenes": [str(number) for number in range(images)], "resamples": 1000}
+    return gate.decide(challenger, champion, **settings | more)
+
+
+@pytest.fixture
+def champion() -> Scored:
+    return scored("champion", drawn(0.7, 300, 1), drawn(0.5, 300, 2))
+
+
+def raised(champion: Scored, *by: float, seed: int = 3) -> Scored:
+    """A challenger whose classes are better by so much, give or take."""
+    right, true, _ = champion.counts
+    rng = np.random.default_rng(seed)
+    ious = [right[:, k] / true[:, k] + rng.normal(one, 0.04, len(right)) for k, one in enumerate(by)]
+    return scored("challenger", *(np.clip(one, 0, 1) for one in ious))
+
+
+def lowered(champion: Scored, by: float, *, where: np.ndarray) -> Scored:
+    right, true, _ = champion.counts
+    return scored("challenger", *np.where(where[:, None], np.clip(right / true - by, 0, 1), np.clip(right / true + 0.05, 0, 1)).T)
+
+
+def test_better_is_promoted(champion: Scored) -> None:
+    found = decided(raised(champion, 0.05, 0.05), champion)
+    assert found.outcome == "promote"
+    assert found.gain is not None and found.gain.difference == pytest.approx(0.05, abs=0.01)
+    assert found.gain.low > 0.03
+    assert "challenger is better than champion: +5" in found.reason
+
+
+def test_worse_and_equal_are_not(champion: Scored) -> None:
+    worse = decided(champion, raised(champion, 0.05, 0.05))
+    assert (worse.outcome, worse.reason[:29]) == ("keep", "champion is no better than ch")
+    equal = decided(champion, champion)
+    assert equal.outcome == "keep"
+    assert equal.times == pytest.approx(0)
+
+
+def test_a_class_that_collapses_is_no_promotion(champion: Scored) -> None:
+    found = decided(raised(champion, 0.2, 0.0), champion)
+    assert found.outcome == "promote"
+    right, true, _ = champion.counts
+    collapsed = scored(
+        "challenger", np.clip(right[:, 0] / true[:, 0] + 0.25, 0, 1), np.clip(right[:, 1] / true[:, 1] - 0.05, 0, 1)
+    )
+    found = decided(collapsed, champion)
+    assert found.gain is not None and found.gain.difference > 0.05
+    assert (found.outcome, "sign may have lost 5.0 points (more than 2)" in found.reason) == ("keep", True), found.reason
+
+
+def test_few_images_are_inconclusive_and_it_says_what_they_could_show() -> None:
+    champion = scored("champion", drawn(0.7, 12, 1), drawn(0.5, 12, 2))
+    found = decided(raised(champion, 0.05, 0.05), champion)
+    # at most 1.95 ** 12 = 3,023 times as much, less than 7,300
+    assert (found.outcome, found.detectable) == ("inconclusive", None)
+    assert "12 clusters of test images show a gain of none at all" in found.reason
+    assert "7.3e+03 to 1 is needed" in found.reason
+
+
+def test_some_more_images_say_how_great_a_gain_they_show(champion: Scored) -> None:
+    found = decided(raised(champion, 0.005, 0.005), champion)
+    assert found.outcome == "inconclusive"
+    assert found.detectable is not None and 0.005 < found.detectable < 0.03
+    assert "points or more" in found.reason
+
+
+def test_the_first_champion_and_one_that_does_not_load_need_no_evidence(champion: Scored) -> None:
+    assert decided(champion, None).outcome == "promote"
+
+
+def test_a_floor_that_breaks_refuses_whatever_the_scores(champion: Scored) -> None:
+    found = decided(raised(champion, 0.05, 0.05), champion, broken=["it takes 90 ms an image; at most 50 are allowed"])
+    assert (found.outcome, found.reason) == ("refused", "it takes 90 ms an image; at most 50 are allowed")
+    assert decided(champion, None, broken=["it does not load"]).outcome == "refused"
+
+
+def test_disasters_that_the_mean_hides_are_no_promotion(champion: Scored) -> None:
+    where = np.arange(300) < 9
+    found = decided(lowered(champion, 0.3, where=where), champion)
+    assert found.gain is not None and found.gain.difference > 0.03
+    assert (found.worse, found.better) == (9, 0)
+    assert (found.outcome, "it fails badly in 9 clusters and shines in 0" in found.reason) == ("keep", True)
+
+
+def test_a_slice_that_lost_is_no_promotion(champion: Scored) -> None:
+    night = np.arange(300) < 40
+    found = decided(lowered(champion, 0.1, where=night), champion, slices={"night": night, "day": ~night})
+    assert [one.what for one in found.slices] == ["night", "day"]
+    assert (found.outcome, "night may have lost 10.0 points" in found.reason) == ("keep", True), found.reason
+
+
+def test_little_losses_cannot_add_up(champion: Scored) -> None:
+    best = raised(champion, 0.08, 0.08)
+    found = decided(raised(champion, 0.05, 0.05), champion, best=best)
+    assert found.anchor is not None and found.anchor.difference == pytest.approx(-0.03, abs=0.01)
+    assert (found.outcome, "worse than the best champion ever (more than 0.5)" in found.reason) == ("keep", True)
+
+
+def test_images_of_a_scene_are_one_piece_of_evidence() -> None:
+    champion = scored("champion", drawn(0.7, 300, 1), drawn(0.5, 300, 2))
+    challenger = raised(champion, 0.05, 0.05)
+    of_ten = decided(challenger, champion, scenes=[f"scene {number % 10}" for number in range(300)])
+    # 1.95 ** 10 is less than what is needed: ten drives prove nothing, however many images each has
+    assert (of_ten.clusters, of_ten.outcome) == (10, "inconclusive")
+    # of five nothing could be told: images count then
+    assert decided(challenger, champion, scenes=[str(number % 5) for number in range(300)]).clusters == 300
+
+
+def test_where_nothing_is_and_nothing_is_predicted_it_is_right() -> None:
+    nan = np.nan
+    found = gate.by_cluster(np.array([nan, nan, 0.0, 0.5]), np.array([nan, 0.0, nan, 0.5]), ["a", "b", "c", "d"])
+    assert found.tolist() == [1.0, -1.0, 0.0]
