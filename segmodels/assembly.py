@@ -18,10 +18,11 @@ from segmodels.store import MANIFEST, check_pixels
 
 
 class Place(NamedTuple):
-    """Where a sample belongs."""
+    """Where a sample belongs. `scene` is one with others' where their groups have the same image, or images that look the same."""
 
     split: Split
     group: str
+    scene: str
 
 
 def write(

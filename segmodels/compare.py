@@ -111,9 +111,9 @@ def _weigh(
     for name, images in ordered.items():
         right, true, predicted = (counts_of(images, kind, num_classes) for kind in INSIDE)
         counts[name] = right, true, predicted
-    groups = next(iter(ordered.values()))["group"].tolist()
+    scenes = next(iter(ordered.values()))["scene"].tolist()
     mious = {one["name"]: one["miou"] for one in ranked}
-    return significance.weigh(mious, counts, groups, same_but_for_the_seed=same_but_for_the_seed, seed=seed)
+    return significance.weigh(mious, counts, scenes, same_but_for_the_seed=same_but_for_the_seed, seed=seed)
 
 
 def _spreads(ranked: Sequence[dict[str, Any]], kinds: Sequence[Sequence[str]]) -> list[dict[str, Any]]:

@@ -122,7 +122,7 @@ def decide(
         return Verdict("refused", "; ".join(broken))
     if champion is None:
         return Verdict("promote", f"{challenger.name} is the first champion, and breaks no floor")
-    units = units_of(scenes)
+    units = significance.units_of(scenes)
     gain, changed = changes(challenger, champion, classes, units, seed=seed, resamples=resamples)
     differences = by_cluster(challenger.miou, champion.miou, units)
     anchor = None
@@ -143,11 +143,6 @@ def decide(
     weighed = Verdict("promote", "", **found)  # type: ignore[arg-type]  # each has its own type
     outcome, reason = _judged(weighed, challenger.name, champion.name, rules)
     return Verdict(outcome, reason, **found)  # type: ignore[arg-type]
-
-
-def units_of(scenes: Sequence[str]) -> list[str]:
-    """What is independent of each other: scenes, or the images themselves where there are too few of them to tell anything."""
-    return list(scenes) if len(set(scenes)) >= MIN_SCENES else [str(number) for number in range(len(scenes))]
 
 
 def by_cluster(challenger: FloatArray, champion: FloatArray, units: Sequence[str]) -> FloatArray:

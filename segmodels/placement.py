@@ -43,11 +43,13 @@ class Placement:
     """Where every sample belongs, by its id, and what therefore stands on two sides.
 
     Attributes:
+        scenes: what a sample belongs to with others that it is not independent of.
         seed: that it was asked for with.
         drawn_with: draws with another; None where lists are given.
     """
 
     splits: dict[str, Split]
+    scenes: dict[str, str]
     leaks: list[Leak]
     seed: int
     drawn_with: Draw | None
@@ -110,7 +112,8 @@ def place(
     leaking = leaks.find(
         [Placed(name, split, groups[name] if name in known else None, fingerprints[name]) for name, split in assigned.items()]
     )
-    return Placement(assigned, leaking, seed, None if is_given else lambda other_seed: draw(other_seed, None))
+    scenes = splits.scenes(groups, alike)
+    return Placement(assigned, scenes, leaking, seed, None if is_given else lambda other_seed: draw(other_seed, None))
 
 
 def linked(fingerprints: Mapping[str, Fingerprint], near_duplicates: Literal["together", "ignore"]) -> list[tuple[str, str]]:

@@ -103,7 +103,7 @@ def _write(
         placement.tell_lacking(placed, seen, dataset.classes, notice)
         placement.refuse_or_tell_leaks(placed.leaks, on_leak, notice)
         with atomic.folder(destination) as partial:
-            places = {name: assembly.Place(split, groups[name]) for name, split in placed.splits.items()}
+            places = {name: assembly.Place(split, groups[name], placed.scenes[name]) for name, split in placed.splits.items()}
             assembly.write(partial, made, dataset.classes, dataset.task, dataset.kind, places=places)
             atomic.write_json(partial / "leaks.json", [asdict(one) for one in placed.leaks])
         packing.remove_others(made, kept)

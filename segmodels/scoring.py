@@ -27,6 +27,7 @@ class Predicted:
     row: int
     id: str
     group: str
+    scene: str
     image: ImageArray
     truth: UInt8Array
     labelling: UInt8Array
@@ -47,7 +48,7 @@ def predictions(store: Store, predictor: Predictor, *, progress: Progress[int] =
         raise DatasetError(
             f"the bundle's task is {predictor.bundle.facts.task}, the dataset's {store.labels.task}; train a candidate on this dataset"
         )
-    ids, groups = store.manifest["id"], store.manifest["group"]
+    ids, groups, scenes = (store.manifest[name] for name in ("id", "group", "scene"))
     test = store.rows("test")
     for row in progress(test, "scoring test images", len(test)):
         image = np.array(store.image(row))
@@ -57,7 +58,7 @@ def predictions(store: Store, predictor: Predictor, *, progress: Progress[int] =
                 f"{predictor.bundle.folder}: the logits of {ids[row]} are no numbers on {predictor.backend.name} in "
                 f"{predictor.backend.precision}; train it again, with a lower learning rate or with precision: fp32"
             )
-        yield Predicted(row, str(ids[row]), str(groups[row]), image, store.labelling(row), labelling, sure)
+        yield Predicted(row, str(ids[row]), str(groups[row]), str(scenes[row]), image, store.labelling(row), labelling, sure)
 
 
 def score(store: Store, predictor: Predictor, *, progress: Progress[int] = silent) -> pd.DataFrame:
@@ -68,13 +69,14 @@ def score(store: Store, predictor: Predictor, *, progress: Progress[int] = silen
 
 
 def counted(one: Predicted, num_classes: int, *, overlap: bool) -> dict[str, Any]:
-    """What is kept of an image: id, group, size, its own mIoU, and its pixels by kind and class, `<kind>_<class>`."""
+    """What is kept of an image: id, group, scene, size, its own mIoU, and its pixels by kind and class, `<kind>_<class>`."""
     inside = metrics.counts(one.labelling, one.truth, num_classes, overlap=overlap)
     near = boundaries.counts(one.labelling, one.truth, num_classes, overlap=overlap)
     by_kind = dict(zip(KINDS, [*inside, *near], strict=True))
     return {
         "id": one.id,
         "group": one.group,
+        "scene": one.scene,
         "height": one.image.shape[0],
         "width": one.image.shape[1],
         "miou": metrics.scores(*inside).miou,

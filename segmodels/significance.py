@@ -65,7 +65,7 @@ class Weighed:
 def weigh(
     mious: Mapping[str, float],
     counts: Mapping[str, Counts],
-    groups: Sequence[str],
+    scenes: Sequence[str],
     *,
     same_but_for_the_seed: Sequence[Sequence[str]] = (),
     seed: int,
@@ -74,11 +74,11 @@ def weigh(
     """Weigh candidates on the same images.
 
     Args:
-        counts: of each candidate, on images in one order; `groups` are their scenes.
+        counts: of each candidate, on images in one order; `scenes` says of which scene each is.
         same_but_for_the_seed: candidates of one kind each. They are not compared with each other: they are equal by what they are.
     """
-    drawn: Literal["scenes", "images"] = "scenes" if MIN_SCENES <= len(set(groups)) < len(groups) else "images"
-    units = list(groups) if drawn == "scenes" else [str(number) for number in range(len(groups))]
+    units = units_of(scenes)
+    drawn: Literal["scenes", "images"] = "scenes" if len(set(units)) < len(scenes) else "images"
     kind = {name: number for number, names in enumerate(same_but_for_the_seed) for name in names}
     pairs = [
         (one, other)
@@ -96,8 +96,13 @@ def weigh(
         ],
         drawn=drawn,
         num_drawn=len(set(units)),
-        num_scenes=len(set(groups)),
+        num_scenes=len(set(scenes)),
     )
+
+
+def units_of(scenes: Sequence[str]) -> list[str]:
+    """What is drawn, and bet on: scenes, or single images where there are too few scenes to tell anything."""
+    return list(scenes) if len(set(scenes)) >= MIN_SCENES else [str(number) for number in range(len(scenes))]
 
 
 def drawn_mious(counts: Mapping[str, Counts], units: Sequence[str], *, seed: int, resamples: int) -> dict[str, FloatArray]:

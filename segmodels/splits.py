@@ -65,7 +65,7 @@ def assign(
     Raises:
         DatasetError: a split would have no images, or lists are asked for and some samples are on none.
     """
-    together = _together(set(groups.values()), [(groups[one], groups[other]) for one, other in alike])
+    together = _together(groups, alike)
     if are_given(samples, method):
         return given(samples) if method == "given" else _completed(_listed(samples), groups, together, images, val, seed)
     # a list of some is kept to; one of all tells nothing apart
@@ -162,9 +162,15 @@ def lacking(assigned: Mapping[str, Split], shown: Mapping[str, Collection[int]])
     return {index: splits for index, splits in found.items() if splits}
 
 
-def _together(groups: set[str], alike: Iterable[tuple[str, str]]) -> dict[str, str]:
+def scenes(groups: Mapping[str, str], alike: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """By id what a sample belongs to: its group, and with it all groups that it is alike with, named by the first of them."""
+    together = _together(groups, alike)
+    return {name: together[group] for name, group in groups.items()}
+
+
+def _together(groups: Mapping[str, str], alike: Iterable[tuple[str, str]]) -> dict[str, str]:
     """Of each group the first, by name, of all that it is alike with, over whichever others."""
-    first = {group: group for group in groups}
+    first = {group: group for group in groups.values()}
 
     def root(group: str) -> str:
         while first[group] != group:
@@ -173,9 +179,9 @@ def _together(groups: set[str], alike: Iterable[tuple[str, str]]) -> dict[str, s
         return group
 
     for one, other in alike:
-        low, high = sorted((root(one), root(other)))
+        low, high = sorted((root(groups[one]), root(groups[other])))
         first[high] = low
-    return {group: root(group) for group in groups}
+    return {group: root(group) for group in first}
 
 
 def _rarest(classes: Mapping[str, Collection[int]]) -> dict[str, tuple[int, int]]:

@@ -23,6 +23,7 @@ MANIFEST = pa.DataFrameSchema(
         "id": pa.Column(str, unique=True),
         "split": pa.Column(str, pa.Check.isin(SPLITS)),
         "group": pa.Column(str),
+        "scene": pa.Column(str),
         "height": pa.Column("int64", pa.Check.ge(1)),
         "width": pa.Column("int64", pa.Check.ge(1)),
         "sha256": pa.Column(str, pa.Check.str_length(64, 64)),
@@ -37,7 +38,7 @@ MANIFEST = pa.DataFrameSchema(
     },
     strict=True,
 )
-"""`pixels_<class index>` counts the pixels that have the class, `pixels_void` those of which nothing is known; `sha256` is of the
+"""Of one `scene` are groups that have the same image, or images that look the same; `pixels_<class index>` counts the pixels that have the class, `pixels_void` those of which nothing is known; `sha256` is of the
 image's pixels and their labelling, `image_sha256` of its size and pixels alone, `look` a perceptual hash; `images` and `masks` are
 the files that they lie in."""
 

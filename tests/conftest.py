@@ -99,7 +99,7 @@ def stored(
         shards.write(shard, pairs[start : start + pairs_a_shard], classes, task)
         made.append(shards.read(shard))
     folder.mkdir(exist_ok=True)
-    write(folder, made, classes, task, kind, places=places or {one.id: Place("train", one.id) for one in pairs})
+    write(folder, made, classes, task, kind, places=places or {one.id: Place("train", one.id, one.id) for one in pairs})
     return Store(folder)
 
 

@@ -25,7 +25,7 @@ def test_classes_sizes_and_empty_images_are_counted(tmp_path: Path) -> None:
         "c": np.array([[1], [2]], np.uint8),
     }
     samples = [Pair(name, np.full((*mask.shape, 3), 10, np.uint8), mask) for name, mask in masks.items()]
-    places = {"a": Place("train", "x"), "b": Place("train", "x"), "c": Place("test", "y")}
+    places = {"a": Place("train", "x", "x"), "b": Place("train", "x", "x"), "c": Place("test", "y", "y")}
     found = census.count(stored(tmp_path / "store", samples, CLASSES, places=places))
     assert found.num_images == {"train": 2, "val": 0, "test": 1}
     assert found.num_groups == {"train": 1, "val": 0, "test": 1}

@@ -73,7 +73,7 @@ def test_counts_of_exclusive_classes_are_the_confusions_sums() -> None:
 def test_a_store_keeps_overlapping_classes(tmp_path: Path) -> None:
     image = np.zeros((1, 4, 3), np.uint8)
     samples = [Pair("x", image, OVERLAPPING), Pair("y", image, OVERLAPPING[..., ::-1].copy())]
-    places = {"x": Place("train", "x"), "y": Place("test", "y")}
+    places = {"x": Place("train", "x", "x"), "y": Place("test", "y", "y")}
     digests = []
     for name, order in (("one", samples), ("two", samples[::-1])):
         found = stored(tmp_path / name, order, CLASSES, "multilabel", places=places, pairs_a_shard=1)

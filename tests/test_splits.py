@@ -256,3 +256,10 @@ def test_one_list_of_some_samples_is_kept_to_and_the_rest_is_drawn() -> None:
     assert {split for name, split in found.items() if name.startswith("i")} == {"train", "val", "test"}
     # a list of all tells nothing apart
     assert set(assigned([sample(f"i{n}", split="train") for n in range(80)]).values()) == {"train", "val", "test"}
+
+
+def test_groups_with_the_same_picture_are_one_scene() -> None:
+    groups = {"a": "drive 2", "b": "drive 2", "c": "drive 1", "d": "drive 3", "e": "e"}
+    # c looks like b, and d like c
+    found = splits.scenes(groups, [("b", "c"), ("c", "d")])
+    assert found == {"a": "drive 1", "b": "drive 1", "c": "drive 1", "d": "drive 1", "e": "e"}

@@ -32,7 +32,7 @@ def packed(count: int = 6, *, changed: int | None = None) -> list[Pair]:
 
 def places(samples: list[Pair]) -> dict[str, Place]:
     """The samples in turn to train, val and test, each a group of its own."""
-    return {one.id: Place(SPLITS[position % 3], f"g{position}") for position, one in enumerate(samples)}
+    return {one.id: Place(SPLITS[position % 3], f"g{position}", f"g{position}") for position, one in enumerate(samples)}
 
 
 def written(folder: Path, samples: list[Pair], *, pairs_a_shard: int = 100) -> Store:

@@ -21,7 +21,7 @@ def version(folder: Path, images: dict[str, tuple[int, list[int], Split]]) -> St
     samples = [
         Pair(name, np.full((1, 4, 3), gray, np.uint8), np.array([labels], np.uint8)) for name, (gray, labels, _) in images.items()
     ]
-    places = {name: Place(split, name) for name, (_, _, split) in images.items()}
+    places = {name: Place(split, name, name) for name, (_, _, split) in images.items()}
     return stored(folder, samples, CLASSES, places=places)
 
 
