@@ -52,6 +52,10 @@ class StageError(Exception):
         self.mistake = mistake
 
 
+class RetrainError(Exception):
+    """Stages failed. Candidates that did not fail have been compared and registered all the same."""
+
+
 @dataclass(frozen=True)
 class Stage:
     """A stage of dvc.yaml. `upstream` names the stages it waits for; `outs` are its outputs; `options` are for `dvc repro`."""

@@ -88,6 +88,43 @@ def leaderboard(reports: Annotated[Path, typer.Option(help="Where `compare` wrot
     console.leaderboard(json.loads(path.read_text(encoding="utf-8")))
 
 
+@app.command("simulate-gate", rich_help_panel="Look")
+def simulate_gate(
+    candidates: Annotated[
+        list[str] | None,
+        typer.Argument(help="Two of them, whose differences say how uneven models are. The two best unless given."),
+    ] = None,
+    years: Annotated[int, typer.Option(min=1, help="How many are simulated.")] = 100,
+    seed: int = 0,
+    path: ParamsPath = PARAMS,
+) -> None:
+    """What the gate would do with your test images: false promotions a year, and what gains it finds."""
+    import json
+
+    from segmodels import gate, gate_simulation
+
+    settings = _read(path)
+    if not candidates:
+        ranking = REPORTS / "leaderboard.json"
+        ranked = json.loads(ranking.read_text(encoding="utf-8"))["candidates"] if ranking.is_file() else []
+        candidates = [one["name"] for one in ranked[:2]]
+    if len(candidates) != 2 or not all((EVALUATED / name / "images.parquet").is_file() for name in candidates):
+        raise InputError(
+            f"candidates: {candidates} are not two that were evaluated; run `make retrain`, and name two of params.yaml"
+        )
+    differences = gate_simulation.measured(EVALUATED / candidates[0], EVALUATED / candidates[1])
+    rows = [
+        (one.rule, f"{one.frozen:.2f}", f"{one.redrawn:.2f}", *(f"{100 * power:.0f} %" for power in one.power))
+        for one in gate_simulation.simulate(differences, gate.Rules.of(settings.gate.model_dump()), seed=seed, years=years)
+    ]
+    title = f"{len(differences)} independent parts of the test images, where {' and '.join(candidates)} differ by {100 * differences.std():.1f} points (SD)"
+    gains = [f"+{100 * gain:g}" for gain in gate_simulation.GAINS]
+    console.table(title, ("promoted is what", "false a year", "if redrawn", *gains), rows, names=1)
+    console.out.print(
+        "false a year: promotions of models that are no better; +2: how often one that is better by 2 points is promoted"
+    )
+
+
 @app.command(rich_help_panel="Look")
 def predict(
     images: Annotated[list[str], typer.Argument(help="Image files, folders of them, or patterns such as 'scans/*.tif'.")],

@@ -27,7 +27,7 @@ def evidence(differences: FloatArray) -> float:
     Args:
         differences: of each cluster, challenger less champion, from -1 to 1; those that are not clipped yet are.
     """
-    return float(_evidence(differences[None])[0])
+    return float(evidence_of_each(differences[None])[0])
 
 
 def needed(alpha: float) -> float:
@@ -45,7 +45,7 @@ def detectable_gain(differences: FloatArray, alpha: float, *, seed: int, trials:
     drawn = centred[rng.integers(0, len(centred), (trials, len(centred)))]
 
     def power(gain: float) -> float:
-        return float(np.mean(_evidence(drawn + gain) >= needed(alpha)))
+        return float(np.mean(evidence_of_each(drawn + gain) >= needed(alpha)))
 
     low, high = 0.0, CLIP
     if power(high) < POWER:
@@ -56,8 +56,8 @@ def detectable_gain(differences: FloatArray, alpha: float, *, seed: int, trials:
     return high
 
 
-def _evidence(differences: FloatArray) -> FloatArray:
-    """Of many sets of clusters, sets x clusters, at once."""
+def evidence_of_each(differences: FloatArray) -> FloatArray:
+    """`evidence` of many sets of clusters at once, sets x clusters."""
     clipped = np.clip(differences, -CLIP, CLIP)
     logs = np.stack([np.log1p(stake * clipped).sum(axis=-1) for stake in _STAKES])
     highest = logs.max(axis=0)

@@ -20,9 +20,8 @@ import safetensors.torch
 from segmodels import atomic, card, digests, network, onnx_file, quantized, tiling
 from segmodels.bundle_facts import ClassFacts, Export, Facts, FileName
 from segmodels.errors import BundleError, ParamsError
-from segmodels.labels import num_logits
 from segmodels.network import Segmenter
-from segmodels.samples import RGB, ImageArray, ImageKind, SegmentationClass, Task, trained
+from segmodels.samples import RGB, ImageArray, ImageKind, SegmentationClass, Task, num_logits, trained
 
 WEIGHTS: Literal["model.safetensors"] = "model.safetensors"
 ONNX = onnx_file.NAME

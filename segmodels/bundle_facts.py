@@ -5,8 +5,7 @@ from typing import Annotated, Any, Literal
 import pydantic
 from pydantic import Field
 
-from segmodels.labels import num_logits
-from segmodels.samples import MAX_CLASSES, SegmentationClass, Task
+from segmodels.samples import MAX_CLASSES, SegmentationClass, Task, num_logits
 
 Export = Literal["none", "onnx", "int8"]
 """What a network is written as besides its weights: nothing; an ONNX file; that, and one in whole numbers of 8 bits for CPUs."""

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-from segmodels import atomic, digests, locks
+from segmodels import atomic, locks
 
 LAST = "last.ckpt"
 """Everything that going on after the last whole part of an epoch needs."""
@@ -73,13 +73,6 @@ def digest(inputs: dict[str, Any]) -> str:
     for source in sorted(package.rglob("*.py")):
         hashed.update(source.relative_to(package).as_posix().encode() + b"\0" + source.read_bytes())
     return hashed.hexdigest()
-
-
-def weights_digest(weights: str | None) -> dict[str, str | None] | None:
-    """What a training began from: "imagenet" or a file, with its hash; None for nothing."""
-    if weights is None:
-        return None
-    return {"name": weights, "sha256": digests.of_file(Path(weights)) if Path(weights).is_file() else None}
 
 
 def remove_others(folder: Path) -> None:

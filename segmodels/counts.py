@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from segmodels import metrics
 from segmodels.samples import Int64Array, SegmentationClass
@@ -56,31 +57,37 @@ def summarise(images: pd.DataFrame, classes: Sequence[SegmentationClass], *, ove
 
 
 def sliced(images: pd.DataFrame, classes: Sequence[SegmentationClass], *, overlap: bool) -> dict[str, list[dict[str, Any]]]:
-    """Scores of parts of the images: by group, where there are some of several images, and by size, in thirds where there are many."""
-    parts: dict[str, Any] = {}
-    groups = images.groupby("group")
-    if 1 < groups.ngroups < len(images):
-        parts["group"] = groups
+    """Scores of parts of the images, see `parts`."""
+    return {
+        by: [
+            {
+                "name": name,
+                **{key: value for key, value in summarise(images[inside], classes, overlap=overlap).items() if key in SLICED},
+            }
+            for name, inside in found.items()
+        ]
+        for by, found in parts(images).items()
+    }
+
+
+def parts(images: pd.DataFrame) -> dict[str, dict[str, NDArray[np.bool_]]]:
+    """What is in each part of the images: by group, where there are some of several images, and by size, in thirds where there are many."""
+    found: dict[str, dict[str, NDArray[np.bool_]]] = {}
+    group = images["group"].astype(str).to_numpy()
+    names = np.unique(group)
+    if 1 < len(names) < len(images):
+        found["group"] = {str(name): group == name for name in names}
     area = (images["height"] * images["width"]).to_numpy(np.int64)
     sizes = np.unique(area)
     if len(sizes) > 1:
         # where the thirds of the images begin, and no size in two of them
         starts = sizes if len(sizes) <= NUM_SIZES else np.unique(np.quantile(area, [0, 1 / 3, 2 / 3], method="higher"))
-        parts["size"] = images.groupby(np.searchsorted(starts, area, side="right"))
-    return {
-        by: [
-            {
-                "name": str(name) if by == "group" else _range(part),
-                **{key: value for key, value in summarise(part, classes, overlap=overlap).items() if key in SLICED},
-            }
-            for name, part in found
-        ]
-        for by, found in parts.items()
-    }
+        third = np.searchsorted(starts, area, side="right")
+        found["size"] = {_range(area[third == one]): third == one for one in np.unique(third)}
+    return found
 
 
-def _range(images: pd.DataFrame) -> str:
-    areas = images["height"] * images["width"]
+def _range(areas: Int64Array) -> str:
     return f"{areas.min():,} px" if areas.min() == areas.max() else f"{areas.min():,} to {areas.max():,} px"
 
 

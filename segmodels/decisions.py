@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from segmodels import atomic, batches, checkpoints, device, fingerprint, locks
+from segmodels import atomic, batches, checkpoints, device, digests, fingerprint, locks
 from segmodels.fingerprint import Decision
 from segmodels.objective import Term
 from segmodels.plan import Plan
@@ -50,7 +50,7 @@ def settle(
             "architecture": [architecture, encoder, weights, dict(options)],
             "loss": [term._asdict() for term in loss],
             "training": dict(training),
-            "weights": checkpoints.weights_digest(weights),
+            "weights": digests.of_weights(weights),
             "device": device.name(device.default()),
             "dataset": store.sha256,
             "recipe": recipe_path.read_text(encoding="utf-8"),

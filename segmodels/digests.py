@@ -17,3 +17,10 @@ def of_file(path: Path) -> str:
     """
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def of_weights(weights: str | None) -> dict[str, str | None] | None:
+    """What a training began from: "imagenet" or a file, with its hash; None for nothing."""
+    if weights is None:
+        return None
+    return {"name": weights, "sha256": of_file(Path(weights)) if Path(weights).is_file() else None}

@@ -1,24 +1,27 @@
 """The promotion gate: whether a challenger takes the champion's place. A decision from what is handed in, which nothing else enters.
 
-Both are scored on the same frozen test images. What is asked, and in this order: floors that no model may break; evidence that it is better,
-see betting.py; that it does not fail badly more often than it shines; that no class and no slice of the images lost; and that it is not
-worse than the best champion there has been, so that little losses do not add up.
+Both are scored on the same frozen test images. What is asked, and in this order: evidence that it is better, see betting.py; that it does
+not fail badly more often than it shines; that no class and no slice of the images lost; and that it is not worse than the best champion
+there has been, so that little losses do not add up.
 """
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal, Self
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from segmodels import betting, metrics, significance
+from segmodels.counts import INSIDE, counts_of
 from segmodels.samples import FloatArray
 from segmodels.significance import MIN_SCENES, RESAMPLES, Counts
 
 Outcome = Literal["promote", "keep", "inconclusive", "refused"]
-"""`keep`: the champion is no worse, or the challenger lost something; `inconclusive`: it seems better, and this test set cannot tell."""
+"""`keep`: the champion is no worse, or the challenger lost something; `inconclusive`: it seems better, and this test set cannot tell;
+`refused`: it breaks a floor, whatever it is compared with."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,11 @@ class Rules:
     gates_per_year: int = 365
     class_margin: float = 0.02
     anchor_margin: float = 0.005
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any]) -> Self:
+        """Those of the section `gate` of params.yaml."""
+        return cls(**{one.name: settings[one.name] for one in fields(cls)})
 
     @property
     def alpha(self) -> float:
@@ -56,6 +64,12 @@ class Scored:
     name: str
     miou: FloatArray
     counts: Counts
+
+    @classmethod
+    def of(cls, name: str, images: pd.DataFrame, num_classes: int) -> Self:
+        """From the table of counts that `evaluate` writes."""
+        right, true, predicted = (counts_of(images, kind, num_classes) for kind in INSIDE)
+        return cls(name, images["miou"].to_numpy(np.float64), (right, true, predicted))
 
 
 @dataclass(frozen=True)
@@ -98,13 +112,12 @@ class Verdict:
 
 def decide(
     challenger: Scored,
-    champion: Scored | None,
+    champion: Scored,
     *,
     classes: Sequence[str],
     scenes: Sequence[str],
     slices: Mapping[str, NDArray[np.bool_]] | None = None,
     best: Scored | None = None,
-    broken: Sequence[str] = (),
     rules: Rules = Rules(),
     seed: int = 0,
     resamples: int = RESAMPLES,
@@ -112,16 +125,10 @@ def decide(
     """Decide.
 
     Args:
-        champion: None where there is none that loads.
         scenes: of each image, what it belongs to with others that resemble it.
         slices: parts of the images by name, as what is in them.
         best: the best champion ever, if it is another than the present one.
-        broken: sentences about the floors that the challenger breaks.
     """
-    if broken:
-        return Verdict("refused", "; ".join(broken))
-    if champion is None:
-        return Verdict("promote", f"{challenger.name} is the first champion, and breaks no floor")
     units = significance.units_of(scenes)
     gain, changed = changes(challenger, champion, classes, units, seed=seed, resamples=resamples)
     differences = by_cluster(challenger.miou, champion.miou, units)
@@ -162,7 +169,7 @@ def changes(
     apart = drawn["one"] - drawn["other"]
     now = _ious(one) - _ious(other)
     known = [number for number in range(len(classes)) if not np.isnan(now[number])]
-    gain = Change("mIoU", float(now[known].mean()), *significance.interval(np.nanmean(apart[:, known], axis=1)))
+    gain = Change("mIoU", float(now[known].mean()), *significance.interval(significance.means(apart[:, known])))
     return gain, [Change(classes[k], float(now[k]), *significance.interval(apart[:, k])) for k in known]
 
 
@@ -186,7 +193,7 @@ def _sliced(
     found = []
     for name, inside in slices.items():
         its_units = [unit for unit, is_in in zip(units, inside, strict=True) if is_in]
-        if len(set(its_units)) >= MIN_SCENES:
+        if len(set(its_units)) >= MIN_SCENES and champion.counts[1][inside].any():
             one, other = _of(challenger, inside), _of(champion, inside)
             gain, _ = changes(one, other, classes, its_units, seed=seed, resamples=resamples)
             found.append(Change(name, gain.difference, gain.low, gain.high))

@@ -15,12 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from segmodels.samples import IGNORE_INDEX, Task, UInt8Array
-
-
-def num_logits(task: Task, num_classes: int) -> int:
-    """How many channels a network puts out: `binary` needs one to tell its two classes apart."""
-    return 1 if task == "binary" else num_classes
+from segmodels.samples import IGNORE_INDEX, Task, UInt8Array, num_logits
 
 
 def decide(logits_BCHW: Tensor, task: Task, thresholds: Sequence[float] | None = None) -> Tensor:

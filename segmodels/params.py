@@ -128,7 +128,12 @@ class Candidate(Section):
 
 class Gate(Section):
     min_miou: float = Field(default=0.0, ge=0, le=1)
-    min_gain: float = Field(default=0.0, ge=-1, le=1)
+    max_latency_ms: float | None = Field(default=None, gt=0)
+    max_memory_mb: float | None = Field(default=None, gt=0)
+    false_promotions_per_year: float = Field(default=0.05, gt=0)
+    gates_per_year: int = Field(default=365, ge=1)
+    class_margin: float = Field(default=0.02, gt=0, le=1)
+    anchor_margin: float = Field(default=0.005, gt=0, le=1)
     test_set: Annotated[str, Field(pattern=r"^[0-9a-f]{12,64}$")] | None = None  # the changed test set that may be scored on
 
 

@@ -8,7 +8,7 @@ from typing import Any, Literal, Self
 
 import torch
 
-from segmodels import batches, catalog, checkpoints, fingerprint, network, objective
+from segmodels import batches, catalog, digests, fingerprint, network, objective
 from segmodels.errors import TrainingError
 from segmodels.learner import Learner
 from segmodels.network import Segmenter
@@ -92,7 +92,7 @@ class Plan:
             "candidate": self.candidate,
             "architecture": self.architecture,
             "encoder": self.encoder,
-            "weights": checkpoints.weights_digest(self.weights),
+            "weights": digests.of_weights(self.weights),
             "options": dict(self.options),
             "loss": [term._asdict() for term in self.loss],
             "schedule": {"name": self.schedule, **self.schedule_options},

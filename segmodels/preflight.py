@@ -7,10 +7,9 @@ import torch
 
 from segmodels import catalog, network, objective
 from segmodels.errors import InputError, ParamsError
-from segmodels.labels import num_logits
 from segmodels.objective import Term
 from segmodels.params import Candidate, Params
-from segmodels.samples import trained
+from segmodels.samples import num_logits, trained
 
 TRIED_PX = (64, 96)
 """Height and width of the images the networks are tried on: of no size that an encoder would be made for."""

@@ -172,6 +172,11 @@ def image_digest(image_HWC: ImageArray) -> str:
     return hashlib.sha256(size.encode() + image_HWC.tobytes()).hexdigest()
 
 
+def num_logits(task: Task, num_classes: int) -> int:
+    """How many channels a network puts out: `binary` needs one to tell its two classes apart."""
+    return 1 if task == "binary" else num_classes
+
+
 def trained(classes: Sequence[SegmentationClass]) -> list[SegmentationClass]:
     """The classes a network learns, in the order of their indices: all but the ignored, by mask value."""
     return sorted((c for c in classes if not c.ignore), key=lambda c: c.value)

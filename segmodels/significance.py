@@ -114,7 +114,7 @@ def drawn_mious(counts: Mapping[str, Counts], units: Sequence[str], *, seed: int
     Args:
         units: the one that each image belongs to, in the order of the counts.
     """
-    return {name: _means(drawn) for name, drawn in drawn_ious(counts, units, seed=seed, resamples=resamples).items()}
+    return {name: means(drawn) for name, drawn in drawn_ious(counts, units, seed=seed, resamples=resamples).items()}
 
 
 def drawn_ious(counts: Mapping[str, Counts], units: Sequence[str], *, seed: int, resamples: int) -> dict[str, FloatArray]:
@@ -141,7 +141,7 @@ def swapped_p(one: Counts, other: Counts, units: Sequence[str], *, seed: int, re
         moved = [swapped @ kind for kind in apart]
         these = iou(*(kind.sum(axis=0) + change for kind, change in zip(first, moved, strict=True)))
         those = iou(*(kind.sum(axis=0) - change for kind, change in zip(second, moved, strict=True)))
-        return np.abs(_means(these) - _means(those))
+        return np.abs(means(these) - means(those))
 
     size = len(set(units))
     [observed] = difference(np.zeros((1, size)))
@@ -185,7 +185,8 @@ def _by_unit(counts: Counts, units: Sequence[str]) -> _Summed:
     return right, true, predicted
 
 
-def _means(values: FloatArray) -> FloatArray:
+def means(values: FloatArray) -> FloatArray:
+    """Of each row those that are known; NaN where none is."""
     known = ~np.isnan(values)
     with np.errstate(invalid="ignore"):
         means: FloatArray = np.nansum(values, axis=1) / known.sum(axis=1)

@@ -21,6 +21,7 @@ from mlflow.data.code_dataset_source import CodeDatasetSource
 from mlflow.data.meta_dataset import MetaDataset
 from mlflow.entities import Dataset as DatasetEntity
 from mlflow.entities import DatasetInput, InputTag, Metric, Param, Run
+from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
@@ -92,11 +93,16 @@ def killed(run_id: str) -> None:
 
 
 def conclude(run_id: str, *, reports: Path, verdict: str) -> None:
-    """Add to a parent run what came out: the leaderboard and what the gate said."""
+    """Add to a parent run what came out: the leaderboard, what the gate said, and why."""
     client = connect()
-    for path in sorted(reports.glob("leaderboard.*")):
+    for path in sorted([*reports.glob("leaderboard.*"), *reports.glob("promotion.*")]):
         client.log_artifact(run_id, str(path), "reports")
     client.set_tag(run_id, "segmodels.verdict", verdict)
+
+
+def versions(project: str, tag: str, value: str) -> list[ModelVersion]:
+    """The versions in the registry with this value of a tag."""
+    return list(connect().search_model_versions(f"name = '{project}' and tags.`{tag}` = '{value}'"))
 
 
 def address(run_id: str) -> str | None:

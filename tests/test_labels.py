@@ -10,8 +10,8 @@ from segmodels import images, metrics
 from segmodels.assembly import Place
 from segmodels.errors import DatasetError
 from segmodels.label_sets import SetTable
-from segmodels.labels import Labels, decide, num_logits
-from segmodels.samples import IGNORE_INDEX, SegmentationClass
+from segmodels.labels import Labels, decide
+from segmodels.samples import IGNORE_INDEX, SegmentationClass, num_logits
 from segmodels.shards import Pair
 from tests.conftest import stored
 

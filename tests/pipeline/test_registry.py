@@ -14,20 +14,29 @@ import torch
 from mlflow import MlflowClient
 from PIL import Image
 
-from flows import registry
-from flows.registry import Verdict
+from flows import promotion, registry, standing
+from flows.standing import Decision
 from segmodels import bundle, network, tracking
 from segmodels.dataset import open_dataset
 from segmodels.errors import BundleError
 from segmodels.ingest import ingest
 from segmodels.ledger import Ledger
+from segmodels.params import Gate
+from segmodels.predict import Predictor
 from segmodels.remembered import Splitting
 from segmodels.samples import SegmentationClass
+from segmodels.scoring import score
 from segmodels.store import Store
 from tests import bundles
 from tests.conftest import prepared_at
 
-OPEN: dict[str, Any] = {"min_miou": 0.0, "min_gain": 0.0, "test_set": None}
+OPEN: dict[str, Any] = Gate(
+    # of nine test images: what three are won in is evidence enough, and what a class loses is forgiven
+    min_miou=0,
+    false_promotions_per_year=100,
+    class_margin=1.0,
+    anchor_margin=1.0,
+).model_dump()
 
 
 @dataclass
@@ -53,15 +62,20 @@ class Registry:
         assert (pixels > 0).all()
         return float(pixels.iloc[index] / pixels.sum() / store.labels.num_classes)
 
-    def decide(self, index: int, *, gate: dict[str, Any] = OPEN, classes: list[SegmentationClass] | None = None) -> Verdict:
+    def decide(self, index: int, *, settings: dict[str, Any] = OPEN, classes: list[SegmentationClass] | None = None) -> Decision:
         """Put the model that sees class `index` everywhere forward."""
         name = f"all_{index}_of_{len(classes or self.store.classes)}"
         folder = self.folder / name
         if not folder.exists():
             save_constant(folder, index, classes or self.store.classes)
+        counted = self.folder / "evaluated" / name
+        if classes is None and not counted.exists():
+            counted.mkdir(parents=True)
+            score(self.store, Predictor(bundle.load(folder))).to_parquet(counted / "images.parquet")
+            (counted / "scores.json").write_text("{}")
         experiment = self.client.get_experiment_by_name("p")
         experiment_id = experiment.experiment_id if experiment else self.client.create_experiment("p")
-        return registry.decide(
+        return promotion.decide(
             "p",
             best={
                 "name": name,
@@ -72,11 +86,15 @@ class Registry:
                 "bundle_sha256": bundle.digest(folder),
                 "backend": "torch",
                 "precision": "fp32",
+                "latency_ms": 7.0,
+                "peak_memory_mb": 90.0,
             },
             test_sha256=self.store.digest("test"),
-            gate=gate,
+            settings=settings,
             bundle_folder=folder,
             prepared=self.prepared,
+            counted=counted,
+            reports=self.folder / "reports",
             run_id=self.client.create_run(experiment_id).info.run_id,
         )
 
@@ -114,53 +132,101 @@ def models(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> R
 def test_the_first_one_is_champion_and_a_better_one_takes_its_place(models: Registry) -> None:
     assert models.miou(0) > models.miou(1)  # there is more background than discs
     first = models.decide(1)
-    assert (first.decision, first.version, models.champion()) == ("promote", "1", "1")
+    assert (first.outcome, first.version, models.champion()) == ("promote", "1", "1")
     second = models.decide(0)
-    assert (second.decision, second.version, models.champion()) == ("promote", "2", "2")
-    assert f"test mIoU {models.miou(0):.4f}, champion (version 1) {models.miou(1):.4f} on the same images" in second.reason
+    assert (second.outcome, second.version, models.champion()) == ("promote", "2", "2")
+    assert f"all_0_of_5 is better than version 1: {100 * (models.miou(0) - models.miou(1)):+.2f} points of mIoU" in second.reason
 
 
 def test_a_worse_one_is_registered_and_not_promoted(models: Registry) -> None:
     models.decide(0)
     verdict = models.decide(1)
-    assert (verdict.decision, verdict.version, models.champion()) == ("keep", "2", "1")
+    assert (verdict.outcome, verdict.version, models.champion()) == ("keep", "2", "1")
 
 
-def test_a_gain_below_the_required_one_keeps_the_champion(models: Registry) -> None:
+def test_without_evidence_the_champion_stays_and_the_receipt_says_what_is_missing(models: Registry) -> None:
     models.decide(1)
-    gain = models.miou(0) - models.miou(1)
-    assert models.decide(0, gate=OPEN | {"min_miou": 0.0, "min_gain": gain + 0.001}).decision == "keep"
-    assert models.champion() == "1"
-    assert models.decide(0, gate=OPEN | {"min_miou": 0.0, "min_gain": gain - 0.001}).decision == "promote"
+    decision = models.decide(0, settings=OPEN | {"false_promotions_per_year": 0.05})
+    assert (decision.outcome, models.champion()) == ("inconclusive", "1")
+    receipt = json.loads((models.folder / "reports" / "promotion.json").read_text())
+    assert (receipt["version"], receipt["champion"], receipt["outcome"]) == ("2", "1", "inconclusive")
+    assert receipt["gain"]["difference"] == pytest.approx(models.miou(0) - models.miou(1))
+    assert receipt["clusters"] == len(models.store.rows("test"))
+    assert receipt["times"] < receipt["times_needed"] == pytest.approx(np.log(7300))
+    told = (models.folder / "reports" / "promotion.md").read_text()
+    assert told.startswith("# p version 2: inconclusive") and "10^3.9 to 1 is needed" in told
+    assert models.decide(0).outcome == "promote"
     assert models.champion() == "2"
 
 
+def test_a_class_that_lost_keeps_the_champion(models: Registry) -> None:
+    models.decide(1)  # which sees all discs, where the other sees none
+    decision = models.decide(0, settings=OPEN | {"class_margin": 0.02})
+    assert (decision.outcome, models.champion()) == ("keep", "1")
+    assert "disc may have lost" in decision.reason
+
+
+def test_it_is_weighed_against_the_best_champion_ever_too(models: Registry) -> None:
+    order = sorted(range(5), key=models.miou)
+    worst, middle, best = order[0], order[-2], order[-1]
+    models.decide(worst)
+    models.decide(best)
+    models.client.set_registered_model_alias("p", "champion", "1")  # a person has rolled back
+    decision = models.decide(middle, settings=OPEN | {"anchor_margin": 0.005, "false_promotions_per_year": 300})
+    assert (decision.outcome, models.champion()) == ("keep", "1")
+    assert "worse than the best champion ever" in decision.reason
+    assert models.decide(middle, settings=OPEN | {"false_promotions_per_year": 300}).outcome == "promote"
+    aliases = models.client.get_registered_model("p").aliases
+    assert {name: str(version) for name, version in aliases.items()} == {"champion": "3", "best-ever": "2"}
+
+
+@pytest.mark.parametrize(
+    ("limit", "told"),
+    [
+        ({"max_latency_ms": 5.0}, "takes 7.0 ms an image, above"),
+        ({"max_memory_mb": 80.0}, "takes 90.0 MB, above gate.max_memory_mb 80"),
+    ],
+)
+def test_what_is_too_slow_or_too_large_is_refused(models: Registry, limit: dict[str, float], told: str) -> None:
+    decision = models.decide(0, settings=OPEN | limit)
+    assert (decision.outcome, models.champion()) == ("refused", None)
+    assert told in decision.reason
+
+
+def test_a_champion_that_cannot_be_loaded_is_replaced(models: Registry) -> None:
+    models.decide(0)
+    models.client.set_model_version_tag("p", "1", "segmodels.bundle_sha256", "0" * 64)  # it is no more what was registered
+    decision = models.decide(1)
+    assert (decision.outcome, models.champion()) == ("promote", "2")
+    assert "replaces version 1, which cannot be used: version 1 of p is not the bundle that was registered" in decision.reason
+
+
 def test_below_the_floor_there_is_no_champion(models: Registry) -> None:
-    verdict = models.decide(0, gate=OPEN | {"min_miou": 0.5, "min_gain": 0.0})
-    assert verdict.decision == "keep"
+    verdict = models.decide(0, settings=OPEN | {"min_miou": 0.5})
+    assert verdict.outcome == "refused"
     assert "below gate.min_miou 0.5" in verdict.reason
     assert models.champion() is None
 
 
 def test_the_same_bundle_is_one_version_and_its_records_are_complete(models: Registry) -> None:
     models.decide(0)
-    again = models.decide(0, gate=OPEN | {"min_miou": 0.01, "min_gain": 0.0})
-    assert (again.decision, again.version, models.champion()) == ("promote", "1", "1")
+    again = models.decide(0, settings=OPEN | {"min_miou": 0.01})
+    assert (again.outcome, again.version, models.champion()) == ("promote", "1", "1")
     [version] = models.client.search_model_versions("name = 'p'")
     tags = version.tags
     assert tags["segmodels.bundle_sha256"] == bundle.digest(models.folder / "all_0_of_5")
     assert tags["segmodels.dataset_sha256"] == "d" * 64
     assert len(tags["segmodels.dvc_lock_sha256"]) == len(tags["segmodels.params_sha256"]) == 64
     assert tags["segmodels.git_commit"] == "c0ffee"  # when it was trained, not when it was registered
-    assert json.loads(tags["segmodels.verdict"])["decision"] == "promote"
+    assert json.loads(tags["segmodels.verdict"])["outcome"] == "promote"
 
 
 def test_a_decision_stands_until_what_it_rests_on_changes(models: Registry) -> None:
     verdict = models.decide(0)
     sha256, test = bundle.digest(models.folder / "all_0_of_5"), models.store.digest("test")
-    assert registry.decided("p", registry.decision_key(sha256, test, OPEN)) == verdict
-    assert registry.decided("p", registry.decision_key(sha256, test, OPEN | {"min_gain": 0.1})) is None
-    assert registry.decided("p", registry.decision_key(sha256, "other images", OPEN)) is None
+    assert standing.decided("p", standing.decision_key(sha256, test, OPEN)) == verdict
+    assert standing.decided("p", standing.decision_key(sha256, test, OPEN | {"min_miou": 0.1})) is None
+    assert standing.decided("p", standing.decision_key(sha256, "other images", OPEN)) is None
 
 
 def test_a_decision_that_was_cut_short_is_made_again(models: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,11 +237,11 @@ def test_a_decision_that_was_cut_short_is_made_again(models: Registry, monkeypat
         broken.setattr(MlflowClient, "set_registered_model_alias", power_went)
         with pytest.raises(RuntimeError, match="the power went"):
             models.decide(0)
-    key = registry.decision_key(bundle.digest(models.folder / "all_0_of_5"), models.store.digest("test"), OPEN)
-    assert registry.decided("p", key) is None
+    key = standing.decision_key(bundle.digest(models.folder / "all_0_of_5"), models.store.digest("test"), OPEN)
+    assert standing.decided("p", key) is None
     assert models.champion() is None
     verdict = models.decide(0)
-    assert (verdict.decision, verdict.version, models.champion()) == ("promote", "1", "1")
+    assert (verdict.outcome, verdict.version, models.champion()) == ("promote", "1", "1")
     assert len(models.client.search_model_versions("name = 'p'")) == 1
 
 
@@ -183,7 +249,7 @@ def test_a_champion_that_knows_other_classes_is_replaced(models: Registry) -> No
     cats = [SegmentationClass("cat", 0, (1, 1, 1)), SegmentationClass("dog", 1, (2, 2, 2))]
     models.decide(1, classes=cats)
     verdict = models.decide(0)
-    assert verdict.decision == "promote"
+    assert verdict.outcome == "promote"
     assert "knows other classes" in verdict.reason
 
 
@@ -221,12 +287,12 @@ def test_nothing_is_promoted_on_a_test_set_that_moved(
     name = str(before.manifest["id"].iloc[before.rows("test")[0]])
     models.prepared = edited(drawn, models.folder / "edited", edit, name)
     verdict = models.decide(0)
-    assert (verdict.decision, models.champion()) == ("keep", "1")
+    assert (verdict.outcome, models.champion()) == ("keep", "1")
     digest = models.store.digest("test")
     assert f"not that of the champion (version 1) any more: 1 images {told} ({name})" in verdict.reason
     assert f"gate.test_set: {digest[:16]} in params.yaml" in verdict.reason
-    assert models.decide(0, gate=OPEN | {"test_set": "0" * 16}).decision == "keep"
-    assert models.decide(0, gate=OPEN | {"test_set": digest[:16]}).decision == "promote"
+    assert models.decide(0, settings=OPEN | {"test_set": "0" * 16}).outcome == "keep"
+    assert models.decide(0, settings=OPEN | {"test_set": digest[:16]}).outcome == "promote"
     assert models.champion() == "2"
 
 
@@ -243,7 +309,7 @@ def test_a_test_set_that_has_grown_is_no_other(models: Registry, drawn: Path) ->
 
     models.prepared = edited(drawn, models.folder / "edited", another, "")
     assert len(models.store.rows("test")) >= len(test)
-    assert models.decide(0).decision == "promote"
+    assert models.decide(0).outcome == "promote"
 
 
 def test_what_was_fetched_before_is_taken_only_if_it_is_the_version(models: Registry, tmp_path: Path) -> None:

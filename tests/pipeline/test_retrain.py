@@ -20,11 +20,12 @@ import safetensors.torch
 import yaml
 from PIL import Image
 
-from flows import pipeline, retrain
+from flows import pipeline, standing
 from segmodels import bundle, params, shapes
 from segmodels.predict import Predictor
 from tests.conftest import PARAMS, clean_environment, make_project
 from tests.pipeline.projects import MAKE, Project
+from tests.pipeline.test_cli import segmodels
 
 HALTING = str(Path(__file__).parent / "halting")
 EPOCHS = 12
@@ -183,7 +184,7 @@ def test_other_weights_in_the_same_file_are_trained_from(
         assert "pspnet: epoch 1 of" in said and "unet: epoch 1 of" not in said
         trained.append(project.weights("pspnet"))
     assert trained[0] != trained[1]
-    assert retrain.begun_from_files(params.read(settings)) == {"train@pspnet": False}
+    assert standing.begun_from_files(params.read(settings)) == {"train@pspnet": False}
     # had the params changed and changed back, DVC's cache of runs would have what another file came to
     settings.write_text(settings.read_text().replace(f"epochs: {EPOCHS}", f"epochs: {EPOCHS + 1}"))
     options = {stage.name: stage.options for stage in pipeline.stale({"train@pspnet": False})}
@@ -211,7 +212,16 @@ def test_a_grown_dataset_is_trained_on_and_the_test_set_only_grows(
     assert set(before.loc[before["split"] == "test", "id"]) <= set(after.loc[after["split"] == "test", "id"])
     assert project.versions() == ["1", "2"]
     # the champion is scored again on the test images of today
-    assert "champion (version 1)" in said and "on the same images" in said
+    receipt = json.loads((project.folder / "reports" / "promotion.json").read_text())
+    assert (receipt["version"], receipt["champion"]) == ("2", "1") and receipt["reason"] in said
+    assert receipt["clusters"] == len(after[after["split"] == "test"]["scene"].unique())
+
+
+def test_what_the_gate_can_show_is_simulated(retrained: tuple[Project, str]) -> None:
+    told = segmodels("simulate-gate", "--years", "2", cwd=retrained[0].folder).stdout
+    assert "independent parts of the test images, where" in told and "the gate" in told and "not worse" in told
+    wrong = segmodels("simulate-gate", "unet", "vnet", cwd=retrained[0].folder, code=2).stderr
+    assert "['unet', 'vnet'] are not two that were evaluated" in wrong and "Traceback" not in wrong
 
 
 @pytest.mark.slow

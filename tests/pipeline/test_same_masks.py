@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from flows import registry
+from flows import promotion
 from segmodels import augment, backends, bundle, shapes, tracking
 from segmodels.images import read_image
 from segmodels.predict import Predictor
@@ -36,7 +36,7 @@ def champion(models: Registry, tmp_path: Path) -> bundle.Bundle:  # noqa: F811
     trained(models.prepared, tmp_path / "light", tmp_path / "psp", epochs=25, export="onnx")
     loaded = bundle.load(tmp_path / "psp" / "bundle")
     experiment = models.client.create_experiment("p")
-    verdict = registry.decide(
+    verdict = promotion.decide(
         "p",
         best={
             "name": "psp",
@@ -49,12 +49,14 @@ def champion(models: Registry, tmp_path: Path) -> bundle.Bundle:  # noqa: F811
             "precision": "fp32",
         },
         test_sha256=models.store.digest("test"),
-        gate=OPEN,
+        settings=OPEN,
         bundle_folder=loaded.folder,
         prepared=models.prepared,
+        counted=tmp_path,
+        reports=tmp_path / "reports",
         run_id=models.client.create_run(experiment).info.run_id,
     )
-    assert verdict.decision == "promote"
+    assert verdict.outcome == "promote"
     return loaded
 
 

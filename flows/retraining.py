@@ -1,0 +1,124 @@
+"""The flow `retrain`: what has changed is made anew, compared, registered, and promoted if it is better."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from prefect import allow_failure, flow, task
+from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.futures import PrefectFuture
+from prefect.task_runners import ThreadPoolTaskRunner
+
+from flows import interruption, pipeline, promotion
+from flows.pipeline import RetrainError, Stage
+from flows.standing import Decision, begun_from_files, put_forward, read_leaderboard
+from segmodels import device, params, tracking
+from segmodels.params import Params
+from segmodels.project import AUGMENTED, BUNDLES, EVALUATED, PARAMS, PREPARED, RAW, REPORTS
+
+
+@flow(name="retrain")
+def retrain() -> Decision:
+    """prepare -> augment -> train -> evaluate -> compare -> register -> promote, as far as something has changed.
+
+    Raises:
+        RetrainError: a stage failed.
+    """
+    settings = params.read(PARAMS)
+    with (
+        tracking.retrain_run(settings.project, params=settings.model_dump(mode="json"), dataset=RAW) as run_id,
+        interruption.ends_at_once(note=lambda: tracking.killed(run_id)),
+    ):
+        stages = pipeline.stale(begun_from_files(settings))
+        slots = device.slots() if settings.resources.slots == "auto" else settings.resources.slots
+        runner: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=slots)
+        in_slots = run_stages.with_options(task_runner=runner)  # type: ignore[arg-type]  # its futures are PrefectFutures
+        failures = in_slots(stages, relayed=slots > 1, environment={tracking.PARENT: run_id})
+        if "compare" in failures:
+            raise RetrainError(_listed(failures))
+        leaderboard = read_leaderboard()
+        runs = record(settings, leaderboard, run_id)
+        decision = decide(settings, leaderboard, runs)
+        publish(leaderboard, decision, runs)
+        tracking.conclude(run_id, reports=REPORTS, verdict=f"{decision.outcome}: {decision.reason}")
+        if failures:
+            raise RetrainError(_listed(failures))
+    return decision
+
+
+@flow(name="stages")
+def run_stages(stages: Sequence[Stage], *, relayed: bool, environment: dict[str, str]) -> dict[str, str | None]:
+    """Run every stage when those before it are done; returns the others: with the reason, or None where one before it failed.
+
+    A candidate that fails does not stop the others: `compare` waits for all, and ranks those that have been scored.
+    """
+    pipeline.discard([stage for stage in stages if stage.kind == "evaluate"])
+    futures: dict[str, PrefectFuture[None]] = {}
+    for stage in stages:
+        waits = [_tolerant(futures[name], stage, name) for name in sorted(stage.upstream)]
+        futures[stage.name] = pipeline.run_stage.submit(
+            stage, relayed=relayed, environment=environment, wait_for=waits, return_state=False
+        )
+    failures: dict[str, str | None] = {}
+    for name, future in futures.items():
+        future.wait()
+        if not future.state.is_completed():
+            # a stage that waits for a failed one stays pending
+            failures[name] = str(future.state.result(raise_on_failure=False)) if future.state.is_final() else None
+    return failures
+
+
+def _tolerant(future: PrefectFuture[None], stage: Stage, upstream: str) -> Any:
+    """What a stage waits for; that one candidate failed does not keep `compare` from the others."""
+    return allow_failure(future) if stage.kind == "compare" and upstream.startswith("evaluate@") else future
+
+
+@task(cache_policy=NO_CACHE, persist_result=False)
+def record(settings: Params, leaderboard: dict[str, Any], parent: str) -> dict[str, str]:
+    """Complete every ranked candidate's run in MLflow; returns the runs' ids by candidate."""
+    return {
+        one["name"]: tracking.record(
+            settings.project,
+            one["name"],
+            dataset=RAW,
+            reports=REPORTS / one["name"],
+            pictures=AUGMENTED / settings.candidate(one["name"]).augmentation,
+            parent=parent,
+        )
+        for one in leaderboard["candidates"]
+    }
+
+
+@task(cache_policy=NO_CACHE, persist_result=False)
+def decide(settings: Params, leaderboard: dict[str, Any], runs: dict[str, str]) -> Decision:
+    """Register the candidate that is put forward, and promote it if it passes the gate."""
+    best = put_forward(leaderboard)
+    return promotion.decide(
+        settings.project,
+        best=best,
+        test_sha256=leaderboard["test_sha256"],
+        settings=settings.gate.model_dump(),
+        bundle_folder=BUNDLES / best["name"],
+        prepared=PREPARED,
+        counted=EVALUATED / best["name"],
+        reports=REPORTS,
+        run_id=runs[best["name"]],
+    )
+
+
+def publish(leaderboard: dict[str, Any], decision: Decision, runs: dict[str, str]) -> None:
+    """Show the outcome as artifacts of the flow run."""
+    rows = [{key: one[key] for key in ("name", "miou", "pixel_accuracy", "num_parameters")} for one in leaderboard["candidates"]]
+    create_table_artifact(rows, key="leaderboard", description=decision.reason)
+    create_markdown_artifact((REPORTS / "promotion.md").read_text(encoding="utf-8"), key="promotion", description=decision.reason)
+    for name, run_id in runs.items():
+        address = tracking.address(run_id)
+        if address is None:
+            text = f"Run `{run_id}` of {name}; `make mlflow` shows it in a browser."
+            create_markdown_artifact(text, key=f"mlflow-{name}")
+        else:
+            create_link_artifact(address, link_text=f"{name} in MLflow", key=f"mlflow-{name}")
+
+
+def _listed(failures: dict[str, str | None]) -> str:
+    return "; ".join(reason for reason in failures.values() if reason is not None)

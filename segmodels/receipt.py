@@ -1,0 +1,61 @@
+"""The promotion receipt: a verdict of the gate with all that it rests on, for programs and for people."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from segmodels import atomic
+from segmodels.gate import Change, Verdict
+
+NAMES = ("promotion.json", "promotion.md")
+
+
+def write(folder: Path, verdict: Verdict, *, project: str, version: str, champion: str | None) -> list[Path]:
+    """Write both; returns where they are.
+
+    Args:
+        version: that was decided about; `champion`: the one that was champion before.
+    """
+    paths = [folder / name for name in NAMES]
+    atomic.write_json(paths[0], {"project": project, "version": version, "champion": champion, **asdict(verdict)})
+    atomic.write_text(paths[1], markdown(verdict, project=project, version=version, champion=champion))
+    return paths
+
+
+def markdown(verdict: Verdict, *, project: str, version: str, champion: str | None) -> str:
+    """For people: the sentence first, then the figures."""
+    against = "no champion" if champion is None else f"champion version {champion}"
+    lines = [f"# {project} version {version}: {verdict.outcome}", "", f"{verdict.reason}.", ""]
+    if verdict.gain is None:
+        return "\n".join([*lines, f"Decided against {against}."]) + "\n"
+    shown = "none" if verdict.detectable is None else f"{100 * verdict.detectable:.1f} points"
+    lines += [
+        f"Decided against {against} on {verdict.clusters} independent parts of the test images.",
+        "",
+        "| asked | found |",
+        "|---|---|",
+        f"| evidence that it is better | 10^{verdict.times / math.log(10):.1f} to 1; 10^{verdict.times_needed / math.log(10):.1f} to 1 is needed |",
+        f"| gain | {_points(verdict.gain)} |",
+        f"| smallest gain that this test set shows four times in five | {shown} |",
+        f"| parts where it is off by more than 20 points | worse in {verdict.worse}, better in {verdict.better} |",
+    ]
+    if verdict.anchor is not None:
+        lines.append(f"| against the best champion ever | {_points(verdict.anchor)} |")
+    lines += _table("class", verdict.classes) + _table("slice", verdict.slices)
+    return "\n".join(lines) + "\n"
+
+
+def _table(of: str, changes: Sequence[Change]) -> list[str]:
+    if not changes:
+        return []
+    return [
+        "",
+        f"| {of} | IoU, points |",
+        "|---|---|",
+        *(f"| {one.what.replace('|', '/')} | {_points(one)} |" for one in changes),
+    ]
+
+
+def _points(change: Change) -> str:
+    return f"{100 * change.difference:+.2f} points ({100 * change.low:+.2f} to {100 * change.high:+.2f})"

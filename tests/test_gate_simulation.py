@@ -1,0 +1,29 @@
+"""A year of equal models: what other rules would promote is known, and the gate keeps its word."""
+
+import numpy as np
+import pytest
+
+from segmodels.gate import Rules
+from segmodels.gate_simulation import GAINS, simulate
+
+
+def test_a_year_of_equal_models_on_300_clusters() -> None:
+    differences = np.random.default_rng(0).normal(0, 0.06, 300)
+    gate, z_test, not_worse = simulate(differences, Rules(), seed=1, years=60)
+    # of 365 equal models after the first champion, the k-th is the best so far with a chance of 1 / (k + 1): 1/2 + 1/3 + ... + 1/366
+    assert not_worse.frozen == pytest.approx(sum(1 / k for k in range(2, 367)), rel=0.15)
+    assert not_worse.redrawn == pytest.approx(365 / 2, rel=0.03)
+    assert z_test.redrawn == pytest.approx(365 * 0.05, rel=0.15)
+    assert z_test.frozen == pytest.approx(0.75, abs=0.35)
+    # 0.05 a year is what is promised: in 60 years 3 of them are expected at most, and 8 hardly ever happen
+    assert max(gate.frozen, gate.redrawn) * 60 < 8
+    assert gate.power[GAINS.index(0.02)] == pytest.approx(0.82, abs=0.08)
+    assert gate.power[GAINS.index(0.05)] > 0.999
+    assert list(gate.power) == sorted(gate.power)
+
+
+def test_more_false_promotions_allowed_find_more() -> None:
+    differences = np.random.default_rng(0).normal(0, 0.06, 100)
+    strict, _, _ = simulate(differences, Rules(), seed=1, years=2)
+    lax, _, _ = simulate(differences, Rules(false_promotions_per_year=2.0), seed=1, years=2)
+    assert lax.power[GAINS.index(0.02)] > strict.power[GAINS.index(0.02)]
