@@ -11,7 +11,7 @@ from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 
 from flows import registry
-from flows.registry import BEST_EVER, CHAMPION
+from flows.registry import BEST_EVER, CHAMPION, PREVIOUS
 from flows.standing import DECISION, VERDICT, Decision, decision_key
 from segmodels import gate, locks, receipt, tracking
 from segmodels.bundle import Bundle
@@ -59,7 +59,7 @@ def decide(
         for path in receipt.write(reports, verdict, project=project, version=decision.version, champion=previous):
             client.log_artifact(run_id, str(path))
         if verdict.outcome == "promote":
-            _promote(client, project, decision.version, verdict)
+            _promote(client, project, decision.version, verdict, previous)
         client.set_model_version_tag(project, version.version, VERDICT, json.dumps(asdict(decision)))
         # the key comes last: a decision that was cut short is made again
         client.set_model_version_tag(
@@ -68,8 +68,12 @@ def decide(
     return decision
 
 
-def _promote(client: MlflowClient, project: str, version: str, verdict: Verdict) -> None:
+def _promote(client: MlflowClient, project: str, version: str, verdict: Verdict, previous: str | None) -> None:
     """Move the aliases: that of the best ever stays where the new champion is worse, if only by a little."""
+    if previous == version:
+        return
+    if previous is not None:
+        client.set_model_version_tag(project, version, PREVIOUS, previous)
     if verdict.anchor is None or verdict.anchor.difference >= 0:
         client.set_registered_model_alias(project, BEST_EVER, version)
     client.set_registered_model_alias(project, CHAMPION, version)

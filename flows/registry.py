@@ -39,6 +39,8 @@ _SERVING = (
     "torch",
     "torchvision",
 )
+PREVIOUS = "segmodels.previous"
+"""Tag of a champion: the version that was champion before it."""
 _TEST_SET = "test_set.json"
 _BACKEND, _PRECISION = "segmodels.backend", "segmodels.precision"
 _BUNDLE = "segmodels.bundle_sha256"

@@ -33,7 +33,7 @@ def retrain() -> Decision:
         slots = device.slots() if settings.resources.slots == "auto" else settings.resources.slots
         runner: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=slots)
         in_slots = run_stages.with_options(task_runner=runner)  # type: ignore[arg-type]  # its futures are PrefectFutures
-        failures = in_slots(stages, relayed=slots > 1, environment={tracking.PARENT: run_id})
+        failures = in_slots(stages, relayed=slots > 1, environment={tracking.PARENT: run_id, **device.share_of_cores(slots)})
         if "compare" in failures:
             raise RetrainError(_listed(failures))
         leaderboard = read_leaderboard()

@@ -121,6 +121,13 @@ def slots() -> int:
     return max(1, torch.cuda.device_count())
 
 
+def share_of_cores(trainings: int) -> dict[str, str]:
+    """The variables that let so many trainings at once share a CPU machine: threads that wait for those of another stand still."""
+    if trainings == 1 or torch.cuda.is_available():
+        return {}
+    return {"OMP_NUM_THREADS": str(max(1, torch.get_num_threads() // trainings))}
+
+
 def rank() -> int:
     """Which of the processes that train one model together this is; 0 for the first, and for one alone."""
     started_by_first = os.environ.get(_FIRST) == str(os.getppid())

@@ -48,6 +48,8 @@ class Fitting:
 
     def run(self, untrained: Callable[[], Learner]) -> Learner:
         """Train to the end, from the last checkpoint if there is one."""
+        if self.chosen[0].type == "cpu":  # threads that wait for those of another process stand still
+            torch.set_num_threads(max(1, torch.get_num_threads() // len(self.chosen)))
         batch = batches.fitting(self.store, self.settings.batch_size) // self.settings.devices
         found = self.folder / checkpoints.MICRO_BATCH
         at_most = int(found.read_text()) if found.is_file() else batch  # what has not fitted once is not tried again

@@ -89,6 +89,9 @@ def test_two_processes_train_as_one_would(project: Path) -> None:
         assert "arning" not in said
         weights.append(safetensors.torch.load_file(project / "bundles" / "fcn" / bundle.WEIGHTS))
         logs.append(json.loads((project / "reports" / "fcn" / "training.json").read_text()))
+    # together they take no more threads than one does alone
+    threads = [int(log["device"].rpartition(", ")[2].removesuffix(" threads")) for log in logs]
+    assert threads[1:] == [max(1, threads[0] // 2)] * 2
     # equal but for the order in which gradients are added
     for name, value in weights[0].items():
         assert torch.allclose(weights[1][name], value, atol=1e-4), name

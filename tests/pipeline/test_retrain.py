@@ -217,6 +217,13 @@ def test_a_grown_dataset_is_trained_on_and_the_test_set_only_grows(
     assert receipt["clusters"] == len(after[after["split"] == "test"]["scene"].unique())
 
 
+def test_its_history_is_told_and_the_first_champion_has_none_before_it(retrained: tuple[Project, str]) -> None:
+    project = retrained[0]
+    told = project.make("history")
+    assert "champion" in told and "is the first champion" in " ".join(told.split())
+    assert "version 1 was the first champion; name one" in project.make("rollback", code=2)
+
+
 def test_what_the_gate_can_show_is_simulated(retrained: tuple[Project, str]) -> None:
     told = segmodels("simulate-gate", "--years", "2", cwd=retrained[0].folder).stdout
     assert "independent parts of the test images, where" in told and "the gate" in told and "not worse" in told

@@ -1,0 +1,79 @@
+"""Which versions there are and what became of them, and the way back to one."""
+
+import json
+import tempfile
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from mlflow.entities.model_registry import ModelVersion
+
+from flows import registry
+from flows.registry import CHAMPION, PREVIOUS
+from flows.standing import DECISION, VERDICT
+from segmodels import locks, tracking
+from segmodels.errors import InputError
+from segmodels.project import LOCKS
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A version of the registry. `outcome` and `reason` are the last decision's, None before the first; `aliases` are its names."""
+
+    version: int
+    candidate: str
+    registered: datetime
+    outcome: str | None
+    reason: str | None
+    aliases: tuple[str, ...]
+
+
+def history(project: str) -> list[Entry]:
+    """Every version, the newest first."""
+    client = tracking.connect()
+    found = client.search_model_versions(f"name = '{project}'")
+    aliases = client.get_registered_model(project).aliases if found else {}
+    return sorted((_entry(one, aliases) for one in found), key=lambda one: -one.version)
+
+
+def rollback(project: str, version: str | None = None) -> tuple[str, str]:
+    """Make a version champion again; returns the one that was, and the one that is now.
+
+    Args:
+        version: the one that was champion before the present one, unless given.
+
+    Raises:
+        InputError: there is no such version, or none before, or nothing was ever decided about it.
+        BundleError: it is damaged.
+    """
+    client = tracking.connect()
+    with locks.held(LOCKS / f"registry-{project}"):
+        champion = registry.aliased(client, project, CHAMPION)
+        if champion is None:
+            raise InputError(f"{project}: there is no champion to go back from; `make retrain` makes one")
+        wanted = version or champion.tags.get(PREVIOUS)
+        if not wanted:
+            raise InputError(
+                f"version {champion.version} was the first champion; name one: make rollback VERSION=<n>, of `make history`"
+            )
+        known = {str(one.version): one for one in client.search_model_versions(f"name = '{project}'")}
+        if wanted not in known:
+            raise InputError(f"VERSION: {wanted} is none of {project}; there are {', '.join(sorted(known, key=int))}")
+        if DECISION not in known[wanted].tags:
+            raise InputError(f"VERSION: nothing was decided about {wanted}, whose registration was cut short; choose another")
+        with tempfile.TemporaryDirectory() as work:
+            registry.fetch(known[wanted], Path(work) / "bundle")  # before anybody is sent to it
+        client.set_registered_model_alias(project, CHAMPION, wanted)
+    return str(champion.version), wanted
+
+
+def _entry(version: ModelVersion, aliases: dict[str, str]) -> Entry:
+    decided = json.loads(version.tags[VERDICT]) if DECISION in version.tags else {}
+    return Entry(
+        version=int(version.version),
+        candidate=version.tags["segmodels.candidate"],
+        registered=datetime.fromtimestamp(version.creation_timestamp / 1000, UTC),
+        outcome=decided.get("outcome"),
+        reason=decided.get("reason"),
+        aliases=tuple(sorted(name for name, one in aliases.items() if str(one) == str(version.version))),
+    )
