@@ -48,6 +48,7 @@ def rollback(project: str, version: str | None = None) -> tuple[str, str]:
     """
     client = tracking.connect()
     with locks.held(LOCKS / f"registry-{project}"):
+        registry.reconcile(client, project)
         champion = registry.aliased(client, project, CHAMPION)
         if champion is None:
             raise InputError(f"{project}: there is no champion to go back from; `make retrain` makes one")
@@ -62,8 +63,9 @@ def rollback(project: str, version: str | None = None) -> tuple[str, str]:
         if DECISION not in known[wanted].tags:
             raise InputError(f"VERSION: nothing was decided about {wanted}, whose registration was cut short; choose another")
         with tempfile.TemporaryDirectory() as work:
-            registry.fetch(known[wanted], Path(work) / "bundle")  # before anybody is sent to it
-        client.set_registered_model_alias(project, CHAMPION, wanted)
+            kind = registry.fetch(known[wanted], Path(work) / "bundle").kind  # before anybody is sent to it
+        if wrong := registry.promote(client, project, wanted, kind):
+            raise InputError(f"VERSION: {wanted} does not answer as MLflow loads it ({wrong}); version {champion.version} stays")
     return str(champion.version), wanted
 
 

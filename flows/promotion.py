@@ -3,7 +3,8 @@
 import json
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 
 from flows import registry
-from flows.registry import BEST_EVER, CHAMPION, PREVIOUS
+from flows.registry import BEST_EVER, CHAMPION
 from flows.standing import DECISION, VERDICT, Decision, decision_key
 from segmodels import gate, locks, receipt, tracking
 from segmodels.bundle import Bundle
@@ -50,33 +51,35 @@ def decide(
     client, store = tracking.connect(), Store(prepared)
     # an alias is no compare-and-swap: only one process of this machine decides at a time
     with locks.held(LOCKS / f"registry-{project}"):
+        registry.reconcile(client, project)
         version = registry.registered(client, project, bundle_folder, best, run_id, tested=registry.hashes(store))
         champion = registry.aliased(client, project, CHAMPION)
         best_ever = registry.aliased(client, project, BEST_EVER)
         verdict = _judge(best, version, champion, best_ever, settings=settings, store=store, counted=counted)
-        decision = Decision(verdict.outcome, verdict.reason, str(version.version))
-        previous = None if champion is None else str(champion.version)
-        for path in receipt.write(reports, verdict, project=project, version=decision.version, champion=previous):
-            client.log_artifact(run_id, str(path))
-        if verdict.outcome == "promote":
-            _promote(client, project, decision.version, verdict, previous)
-        client.set_model_version_tag(project, version.version, VERDICT, json.dumps(asdict(decision)))
-        # the key comes last: a decision that was cut short is made again
-        client.set_model_version_tag(
-            project, version.version, DECISION, decision_key(best["bundle_sha256"], test_sha256, settings)
-        )
+        previous, number = None if champion is None else str(champion.version), str(version.version)
+        tell = partial(_tell, client, run_id, reports, project=project, version=number, champion=previous)
+        tell(verdict)
+        answers = True
+        if verdict.outcome == "promote" and previous != number:
+            best_ever_now = verdict.anchor is None or verdict.anchor.difference >= 0
+            wrong = registry.promote(client, project, number, store.kind, previous=previous, best_ever=best_ever_now)
+            if wrong is not None:
+                answers, reason = False, f"{best['name']} does not answer as MLflow loads it: {wrong}"
+                verdict = replace(verdict, outcome="refused", reason=reason)
+                tell(verdict)
+        decision = Decision(verdict.outcome, verdict.reason, number)
+        client.set_model_version_tag(project, number, VERDICT, json.dumps(asdict(decision)))
+        if answers:  # else it is to be asked again
+            # the key comes last: a decision that was cut short is made again
+            client.set_model_version_tag(project, number, DECISION, decision_key(best["bundle_sha256"], test_sha256, settings))
     return decision
 
 
-def _promote(client: MlflowClient, project: str, version: str, verdict: Verdict, previous: str | None) -> None:
-    """Move the aliases: that of the best ever stays where the new champion is worse, if only by a little."""
-    if previous == version:
-        return
-    if previous is not None:
-        client.set_model_version_tag(project, version, PREVIOUS, previous)
-    if verdict.anchor is None or verdict.anchor.difference >= 0:
-        client.set_registered_model_alias(project, BEST_EVER, version)
-    client.set_registered_model_alias(project, CHAMPION, version)
+def _tell(
+    client: MlflowClient, run_id: str, reports: Path, verdict: Verdict, *, project: str, version: str, champion: str | None
+) -> None:
+    for path in receipt.write(reports, verdict, project=project, version=version, champion=champion):
+        client.log_artifact(run_id, str(path))
 
 
 def _judge(

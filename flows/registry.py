@@ -2,7 +2,11 @@
 
 import contextlib
 import importlib.metadata
+import json
+import os
 import shutil
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -19,6 +23,7 @@ import segmodels
 from segmodels import atomic, backends, bundle, card, digests, tracking
 from segmodels.backends import Backend
 from segmodels.errors import BundleError
+from segmodels.samples import ImageKind
 from segmodels.store import Store
 
 CHAMPION, BEST_EVER = "champion", "best-ever"
@@ -40,7 +45,9 @@ _SERVING = (
     "torchvision",
 )
 PREVIOUS = "segmodels.previous"
-"""Tag of a champion: the version that was champion before it."""
+"""Tag of a version: the one that was champion before it was promoted."""
+_INTENT = "segmodels.promoting"
+"""Tag of the model while its champion changes: what the aliases named before, to put them back if the change is cut short."""
 _TEST_SET = "test_set.json"
 _BACKEND, _PRECISION = "segmodels.backend", "segmodels.precision"
 _BUNDLE = "segmodels.bundle_sha256"
@@ -152,6 +159,79 @@ def fetch(version: ModelVersion, folder: Path) -> bundle.Bundle:
 def champion_version(project: str) -> ModelVersion | None:
     """The champion's version in the registry; None where there is none."""
     return aliased(tracking.connect(), project, CHAMPION)
+
+
+def promote(
+    client: MlflowClient, project: str, version: str, kind: ImageKind, *, previous: str | None = None, best_ever: bool = False
+) -> str | None:
+    """Make a version champion, if it answers as MLflow loads it; returns why it does not, and then nothing has changed.
+
+    Args:
+        kind: of the images that it is asked about.
+        previous: the version that is to be gone back to from it.
+        best_ever: whether it is the best champion that ever was, too.
+    """
+    before = {alias: _number(aliased(client, project, alias)) for alias in (CHAMPION, BEST_EVER)}
+    client.set_registered_model_tag(project, _INTENT, json.dumps(before))
+    client.set_registered_model_alias(project, CHAMPION, version)
+    wrong = refusal(f"models:/{project}@{CHAMPION}", kind)
+    if wrong is None:
+        if previous is not None:
+            client.set_model_version_tag(project, version, PREVIOUS, previous)
+        if best_ever:
+            client.set_registered_model_alias(project, BEST_EVER, version)
+        client.delete_registered_model_tag(project, _INTENT)
+    else:
+        reconcile(client, project)
+    return wrong
+
+
+def reconcile(client: MlflowClient, project: str) -> None:
+    """Put the aliases back where a change of the champion was cut short: nobody has seen that version answer."""
+    try:
+        intent = client.get_registered_model(project).tags.get(_INTENT)
+    except MlflowException as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":  # nothing was registered yet
+            return
+        raise
+    if intent is None:
+        return
+    for alias, version in json.loads(intent).items():
+        if version is not None:
+            client.set_registered_model_alias(project, alias, version)
+        elif aliased(client, project, alias) is not None:
+            client.delete_registered_model_alias(project, alias)
+    client.delete_registered_model_tag(project, _INTENT)
+
+
+_ASK = """
+import sys
+import mlflow
+import numpy as np
+
+address, channels, dtype = sys.argv[1:]
+mask = mlflow.pyfunc.load_model(address).predict(np.zeros((64, 96, int(channels)), dtype))
+assert mask.shape[-2:] == (64, 96), f"answers an image of 64 x 96 pixels with a mask of {mask.shape}"
+"""
+
+
+def refusal(address: str, kind: ImageKind) -> str | None:
+    """Why a model does not answer an image as others load it: by MLflow, in a process of its own, without pickle; None if it does."""
+    done = subprocess.run(
+        [sys.executable, "-c", _ASK, address, str(kind.channels), np.dtype(kind.dtype).name],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"MLFLOW_TRACKING_URI": tracking.uri(), "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false"},
+        check=False,
+    )
+    if done.returncode == 0:
+        return None
+    said = [line for line in done.stderr.splitlines() if line.strip()]
+    return said[-1] if said else f"its process ended with {done.returncode}"
+
+
+def _number(version: ModelVersion | None) -> str | None:
+    return None if version is None else str(version.version)
 
 
 def aliased(client: MlflowClient, project: str, alias: str) -> ModelVersion | None:

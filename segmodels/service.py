@@ -174,10 +174,12 @@ class Service:
     def __init__(self, poll: Callable[[], Served | None], limits: Limits, say: Callable[[str], None]) -> None:
         self.poll, self.limits, self.say, self.metrics = poll, limits, say, Metrics()
         self._now: Served | None = None
-        self._batcher = Batcher(self.now, at_once=limits.at_once, waiting=limits.waiting, on_batch=self.metrics.batch.observe)
+        under_way = limits.waiting + limits.at_once
+        # as many may wait: those of the next batch do too until it is taken
+        self._batcher = Batcher(self.now, at_once=limits.at_once, waiting=under_way, on_batch=self.metrics.batch.observe)
         self._decoders = Decoders(limits.decode_s, limits.max_pixels)
         self._drawing = ThreadPoolExecutor(workers.cores())
-        self._requests, self._bytes = UnderWay(limits.waiting + limits.at_once), UnderWay(8 * limits.max_bytes)
+        self._requests, self._bytes = UnderWay(under_way), UnderWay(8 * limits.max_bytes)
         self._pixels = UnderWay(4 * limits.max_pixels)
         self.metrics.waiting.set_function(lambda: len(self._batcher))
 

@@ -33,6 +33,8 @@ def test_the_way_back_is_to_the_champion_before_or_to_any_version(models: Regist
     models.decide(0)  # the champion itself again: what was before it stays so
     assert rollback("p") == ("2", "1")
     assert models.champion() == "1"
+    with pytest.raises(InputError, match="version 1 was the first champion"):  # not forth again, for who goes back twice
+        rollback("p")
     assert rollback("p", "2") == ("1", "2")
     with pytest.raises(InputError, match="VERSION: 7 is none of p; there are 1, 2"):
         rollback("p", "7")

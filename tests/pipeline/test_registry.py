@@ -1,9 +1,10 @@
 """The registry and its gate, in a real MLflow database, with models whose scores are known by hand."""
 
+import itertools
 import json
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from segmodels.store import Store
 from tests import bundles
 from tests.conftest import prepared_at
 
+REFUSAL = registry.refusal
 OPEN: dict[str, Any] = Gate(
     # of nine test images: what three are won in is evidence enough, and what a class loses is forgiven
     min_miou=0,
@@ -98,6 +100,13 @@ class Registry:
             run_id=self.client.create_run(experiment_id).info.run_id,
         )
 
+    def saved(self, index: int) -> str:
+        """Save the model that sees class `index` everywhere; returns the hash of its bundle."""
+        folder = self.folder / f"all_{index}_of_{len(self.store.classes)}"
+        if not folder.exists():
+            save_constant(folder, index, self.store.classes)
+        return bundle.digest(folder)
+
     def champion(self) -> str | None:
         found = self.client.get_registered_model("p").aliases.get("champion")
         return None if found is None else str(found)
@@ -117,6 +126,8 @@ def save_constant(folder: Path, index: int, classes: list[SegmentationClass], ch
 
 @pytest.fixture
 def models(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Registry:
+    """Versions are not asked for a mask before they become champion, which takes seconds: tests that look at that have `asked` too."""
+    monkeypatch.setattr(registry, "refusal", lambda address, kind: None)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
     for name in ("dvc.lock", "params.yaml"):
@@ -136,6 +147,66 @@ def test_the_first_one_is_champion_and_a_better_one_takes_its_place(models: Regi
     second = models.decide(0)
     assert (second.outcome, second.version, models.champion()) == ("promote", "2", "2")
     assert f"all_0_of_5 is better than version 1: {100 * (models.miou(0) - models.miou(1)):+.2f} points of mIoU" in second.reason
+
+
+@pytest.fixture
+def asked(models: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "refusal", REFUSAL)
+
+
+@pytest.mark.usefixtures("asked")
+def test_one_that_does_not_answer_leaves_the_champion_and_is_asked_again(
+    models: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models.decide(1)
+    with monkeypatch.context() as without_memory:
+        without_memory.setenv("PYTHONPATH", str(Path(__file__).parent / "speechless"))  # numpy cannot be imported there
+        decision = models.decide(0)
+    assert (decision.outcome, models.champion()) == ("refused", "1")
+    assert "does not answer as MLflow loads it: ImportError: no memory" in decision.reason
+    assert json.loads((models.folder / "reports" / "promotion.json").read_text())["outcome"] == "refused"
+    assert "segmodels.promoting" not in models.client.get_registered_model("p").tags
+    key = standing.decision_key(bundle.digest(models.folder / "all_0_of_5"), models.store.digest("test"), OPEN)
+    assert standing.decided("p", key) is None
+    assert models.decide(0).outcome == "promote"
+    assert models.champion() == "2"
+
+
+MOMENTS = [
+    # before it is registered, before it is a version, before its receipt is in the records
+    *(("log_dict", 1), ("create_model_version", 1), ("log_artifact", 1)),
+    # before the intent is noted; then before the alias moves, before what was before is noted, before the best ever moves, at the end
+    *(("set_registered_model_tag", 1), ("set_registered_model_alias", 1), ("set_model_version_tag", 1)),
+    *(("set_registered_model_alias", 2), ("delete_registered_model_tag", 1)),
+    # before the verdict is noted, and before its key is
+    *(("set_model_version_tag", 2), ("set_model_version_tag", 2)),
+]
+
+
+def test_a_promotion_that_is_killed_at_any_moment_is_made_again_whole(models: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    models.decide(1)
+    key = standing.decision_key(models.saved(0), models.store.digest("test"), OPEN)
+    for name, call in MOMENTS:
+        own, left = getattr(MlflowClient, name), itertools.count(1)
+
+        def change(*arguments: Any, own: Any = own, left: Iterator[int] = left, call: int = call, **named: Any) -> Any:
+            if next(left) == call:
+                raise KeyboardInterrupt
+            return own(*arguments, **named)
+
+        with monkeypatch.context() as cut:
+            cut.setattr(MlflowClient, name, change)
+            with pytest.raises(KeyboardInterrupt):
+                models.decide(0)
+        registry.reconcile(models.client, "p")  # as the next start does
+        assert standing.decided("p", key) is None
+        if models.champion() != "1":  # past the promotion: all of it is there
+            aliases = models.client.get_registered_model("p").aliases
+            assert {str(one) for one in aliases.values()} == {"2"}
+            assert models.client.get_model_version("p", "2").tags["segmodels.previous"] == "1"
+    assert models.decide(0).outcome == "promote"
+    assert models.champion() == "2"
+    assert len(models.client.search_model_versions("name = 'p'")) == 2  # registered once
 
 
 def test_a_worse_one_is_registered_and_not_promoted(models: Registry) -> None:
