@@ -8,9 +8,9 @@ from pathlib import Path
 
 from mlflow.entities.model_registry import ModelVersion
 
-from flows import registry
-from flows.registry import CHAMPION, PREVIOUS
-from flows.standing import DECISION, VERDICT
+from flows import aliases, registry
+from flows.aliases import CHAMPION
+from flows.standing import LEFT, PREVIOUS, VERDICT
 from segmodels import locks, tracking
 from segmodels.errors import InputError
 from segmodels.project import LOCKS
@@ -48,8 +48,8 @@ def rollback(project: str, version: str | None = None) -> tuple[str, str]:
     """
     client = tracking.connect()
     with locks.held(LOCKS / f"registry-{project}"):
-        registry.reconcile(client, project)
-        champion = registry.aliased(client, project, CHAMPION)
+        aliases.reconcile(client, project)
+        champion = aliases.aliased(client, project, CHAMPION)
         if champion is None:
             raise InputError(f"{project}: there is no champion to go back from; `make retrain` makes one")
         wanted = version or champion.tags.get(PREVIOUS)
@@ -60,17 +60,26 @@ def rollback(project: str, version: str | None = None) -> tuple[str, str]:
         known = {str(one.version): one for one in client.search_model_versions(f"name = '{project}'")}
         if wanted not in known:
             raise InputError(f"VERSION: {wanted} is none of {project}; there are {', '.join(sorted(known, key=int))}")
-        if DECISION not in known[wanted].tags:
+        if VERDICT not in known[wanted].tags:
             raise InputError(f"VERSION: nothing was decided about {wanted}, whose registration was cut short; choose another")
         with tempfile.TemporaryDirectory() as work:
             kind = registry.fetch(known[wanted], Path(work) / "bundle").kind  # before anybody is sent to it
-        if wrong := registry.promote(client, project, wanted, kind):
+        wrong = aliases.change(
+            client,
+            project,
+            wanted,
+            refusal=lambda: registry.refusal(f"models:/{project}@{CHAMPION}", kind),
+            best_ever=False,
+            tags={LEFT: ""},
+        )
+        if wrong is not None:
             raise InputError(f"VERSION: {wanted} does not answer as MLflow loads it ({wrong}); version {champion.version} stays")
+        client.set_model_version_tag(project, str(champion.version), LEFT, "yes")
     return str(champion.version), wanted
 
 
 def _entry(version: ModelVersion, aliases: dict[str, str]) -> Entry:
-    decided = json.loads(version.tags[VERDICT]) if DECISION in version.tags else {}
+    decided = json.loads(version.tags[VERDICT]) if VERDICT in version.tags else {}
     return Entry(
         version=int(version.version),
         candidate=version.tags["segmodels.candidate"],

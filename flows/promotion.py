@@ -11,10 +11,10 @@ from typing import Any
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 
-from flows import registry
-from flows.registry import BEST_EVER, CHAMPION
-from flows.standing import DECISION, VERDICT, Decision, decision_key
-from segmodels import gate, locks, receipt, tracking
+from flows import aliases, registry
+from flows.aliases import BEST_EVER, CHAMPION
+from flows.standing import DECISION, LEFT, PREVIOUS, VERDICT, Decision, decision_key
+from segmodels import console, gate, locks, receipt, tracking
 from segmodels.bundle import Bundle
 from segmodels.counts import parts, read_counts
 from segmodels.errors import BundleError
@@ -37,6 +37,7 @@ def decide(
     counted: Path,
     reports: Path,
     run_id: str,
+    num_candidates: int,
 ) -> Decision:
     """Register the candidate that is put forward unless its bundle is registered, and make it champion if it passes the gate.
 
@@ -47,38 +48,63 @@ def decide(
         settings: the section `gate` of params.yaml.
         counted: the folder that `evaluate` wrote the candidate's counts into.
         run_id: the MLflow run that the version belongs to.
+        num_candidates: among how many it was chosen, on the test images.
     """
     client, store = tracking.connect(), Store(prepared)
-    # an alias is no compare-and-swap: only one process of this machine decides at a time
-    with locks.held(LOCKS / f"registry-{project}"):
-        registry.reconcile(client, project)
-        version = registry.registered(client, project, bundle_folder, best, run_id, tested=registry.hashes(store))
-        champion = registry.aliased(client, project, CHAMPION)
-        best_ever = registry.aliased(client, project, BEST_EVER)
-        verdict = _judge(best, version, champion, best_ever, settings=settings, store=store, counted=counted)
+    # an alias is no compare-and-swap: in this folder one process decides at a time
+    with locks.held(LOCKS / f"registry-{project}", on_wait=_wait):
+        aliases.reconcile(client, project)
+        version = registry.registered(client, project, bundle_folder, best, run_id)
+        champion = aliases.aliased(client, project, CHAMPION)
+        tested = registry.hashes(store)
+        verdict = _moved_test_set(client, project, store, tested, settings["test_set"])
+        if verdict is None:
+            best_ever = aliases.aliased(client, project, BEST_EVER)
+            verdict = _judge(
+                best, version, champion, best_ever, settings=settings, store=store, counted=counted, num_candidates=num_candidates
+            )
+            registry.remember_test_set(client, project, run_id, tested)
         previous, number = None if champion is None else str(champion.version), str(version.version)
-        tell = partial(_tell, client, run_id, reports, project=project, version=number, champion=previous)
+        rests_on = {
+            "bundle_sha256": best["bundle_sha256"],
+            "test_sha256": test_sha256,
+            "gate": settings,
+            "chosen_among": num_candidates,
+        }
+        tell = partial(_tell, client, run_id, reports, project=project, version=number, champion=previous, rests_on=rests_on)
         tell(verdict)
-        answers = True
+        key = decision_key(best["bundle_sha256"], test_sha256, settings)
         if verdict.outcome == "promote" and previous != number:
-            best_ever_now = verdict.anchor is None or verdict.anchor.difference >= 0
-            wrong = registry.promote(client, project, number, store.kind, previous=previous, best_ever=best_ever_now)
+            wrong = aliases.change(
+                client,
+                project,
+                number,
+                refusal=lambda: registry.refusal(f"models:/{project}@{CHAMPION}", store.kind),
+                best_ever=verdict.anchor is None or verdict.anchor.difference >= 0,
+                tags=({PREVIOUS: previous} if previous else {}) | _noted(verdict, number),
+            )
             if wrong is not None:
-                answers, reason = False, f"{best['name']} does not answer as MLflow loads it: {wrong}"
-                verdict = replace(verdict, outcome="refused", reason=reason)
+                reason = f"{best['name']} does not answer as MLflow loads it: {wrong}"
+                verdict, key = replace(verdict, outcome="refused", reason=reason), ""  # it is to be asked again
                 tell(verdict)
-        decision = Decision(verdict.outcome, verdict.reason, number)
-        client.set_model_version_tag(project, number, VERDICT, json.dumps(asdict(decision)))
-        if answers:  # else it is to be asked again
-            # the key comes last: a decision that was cut short is made again
-            client.set_model_version_tag(project, number, DECISION, decision_key(best["bundle_sha256"], test_sha256, settings))
-    return decision
+        for name, value in _noted(verdict, number).items():
+            client.set_model_version_tag(project, number, name, value)
+        # the key comes last: a decision that was cut short is made again
+        client.set_model_version_tag(project, number, DECISION, key)
+    return Decision(verdict.outcome, verdict.reason, number)
 
 
-def _tell(
-    client: MlflowClient, run_id: str, reports: Path, verdict: Verdict, *, project: str, version: str, champion: str | None
-) -> None:
-    for path in receipt.write(reports, verdict, project=project, version=version, champion=champion):
+def _wait() -> None:
+    console.say("another decision about the champion is being made; waiting for it")
+
+
+def _noted(verdict: Verdict, version: str) -> dict[str, str]:
+    """The tag of a version that says what was decided of it."""
+    return {VERDICT: json.dumps(asdict(Decision(verdict.outcome, verdict.reason, version)))}
+
+
+def _tell(client: MlflowClient, run_id: str, reports: Path, verdict: Verdict, **about: Any) -> None:
+    for path in receipt.write(reports, verdict, **about):
         client.log_artifact(run_id, str(path))
 
 
@@ -91,38 +117,32 @@ def _judge(
     settings: dict[str, Any],
     store: Store,
     counted: Path,
+    num_candidates: int,
 ) -> Verdict:
     """What the gate says, and before it, whether there is anything to compare."""
     name = best["name"]
-    if champion is not None and champion.version == version.version:
-        return Verdict("promote", f"{name} is the champion already, with test mIoU {best['miou']:.4f}")
     broken = broken_floors(best, settings)
     if broken:
         return Verdict("refused", "; ".join(broken))
-    if champion is None:
-        return Verdict("promote", f"{name} is the first champion, with test mIoU {best['miou']:.4f}")
-    digest, accepted = store.digest("test"), settings["test_set"]
-    moved = _moved(registry.tested_on(champion), registry.hashes(store))
-    if moved and not (accepted and digest.startswith(accepted)):
+    if champion is not None and champion.version == version.version:
+        return Verdict("promote", f"{name} is the champion already, with test mIoU {best['miou']:.4f}")
+    if version.tags.get(LEFT):
         return Verdict(
             "keep",
-            f"the test set is not that of the champion (version {champion.version}) any more: {moved}; nothing is promoted on it until "
-            f"gate.test_set: {digest[:16]} in params.yaml says that it is meant to be so",
+            f"{name} is version {version.version}, which was rolled back from; `make rollback VERSION={version.version}` brings it back",
         )
+    if champion is None:
+        return Verdict("promote", f"{name} is the first champion, with test mIoU {best['miou']:.4f}")
     images, _ = read_counts(counted)
     images = images.sort_values("id")
-    try:
-        against = _scored(champion, store, images["id"].tolist())
-    except BundleError as error:
-        return Verdict("promote", f"{name} replaces version {champion.version}, which cannot be used: {error}")
-    if against is None:
-        return Verdict(
-            "promote",
-            f"{name} replaces version {champion.version}, which knows other classes, or images of another kind, than the dataset has now",
-        )
+    against, why = _scored(champion, store, images["id"].tolist())
     anchor = None
     if best_ever is not None and best_ever.version not in (champion.version, version.version):
-        anchor = _scored(best_ever, store, images["id"].tolist())
+        anchor, _ = _scored(best_ever, store, images["id"].tolist())
+    if against is None and anchor is None:
+        return Verdict("promote", f"{name} replaces version {champion.version}, which {why}")
+    against, best_of_others = (against, anchor) if against is not None else (anchor, None)
+    assert against is not None
     num_classes = len(trained(store.classes))
     return gate.decide(
         Scored.of(name, images, num_classes),
@@ -130,8 +150,9 @@ def _judge(
         classes=[one.name for one in trained(store.classes)],
         scenes=images["scene"].tolist(),
         slices={f"{by} {part}": inside for by, found in parts(images).items() for part, inside in found.items()},
-        best=anchor,
+        best=best_of_others,
         rules=Rules.of(settings),
+        num_candidates=num_candidates,
     )
 
 
@@ -146,27 +167,42 @@ def broken_floors(best: dict[str, Any], settings: dict[str, Any]) -> list[str]:
     return broken
 
 
-def _scored(version: ModelVersion, store: Store, ids: Sequence[str]) -> Scored | None:
-    """A version on the test images of today, as it serves; None if it is of other classes or images than the dataset.
-
-    Logged scores are of another day's images.
-
-    Raises:
-        BundleError: it cannot be loaded, or predicts no numbers.
-    """
+def _scored(version: ModelVersion, store: Store, ids: Sequence[str]) -> tuple[Scored | None, str]:
+    """A version on the test images of today, as it serves; None if it cannot be, and why. Logged scores are of another day's images."""
     with tempfile.TemporaryDirectory() as work:
-        held = registry.fetch(version, Path(work) / "bundle")
-        if not _fits(held, store):
-            return None
-        images = score(store, Predictor(held, registry.backend_of(version, held))).sort_values("id")
+        try:
+            held = registry.fetch(version, Path(work) / "bundle")
+            if not _fits(held, store):
+                return None, "knows other classes, or images of another kind, than the dataset has now"
+            images = score(store, Predictor(held, registry.backend_of(version, held))).sort_values("id")
+        except BundleError as error:
+            return None, f"cannot be used: {error}"
     assert images["id"].tolist() == list(ids)
-    return Scored.of(f"version {version.version}", images, len(trained(store.classes)))
+    return Scored.of(f"version {version.version}", images, len(trained(store.classes))), ""
 
 
 def _fits(held: Bundle, store: Store) -> bool:
     names = [one.name for one in trained(held.classes)]
     same_task = (held.facts.task == "multilabel") == store.labels.overlap
     return names == [one.name for one in trained(store.classes)] and held.kind == store.kind and same_task
+
+
+def _moved_test_set(
+    client: MlflowClient, project: str, store: Store, tested: dict[str, str], accepted: str | None
+) -> Verdict | None:
+    """Why nothing may be decided on the test images, if they are not those of the last decision and nobody has said that this is meant."""
+    try:
+        moved = _moved(registry.test_set(client, project), tested)
+    except BundleError as error:
+        moved = str(error)
+    digest = store.digest("test")
+    if not moved or (accepted and digest.startswith(accepted)):
+        return None
+    return Verdict(
+        "keep",
+        f"the test set is not that of the last decision any more: {moved}; nothing is promoted on it until gate.test_set: {digest[:16]} in "
+        f"params.yaml says that it is meant to be so",
+    )
 
 
 def _moved(before: dict[str, str], now: dict[str, str]) -> str:

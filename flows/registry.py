@@ -2,7 +2,6 @@
 
 import contextlib
 import importlib.metadata
-import json
 import os
 import shutil
 import subprocess
@@ -20,14 +19,13 @@ from mlflow.models import ModelSignature
 from mlflow.types import Schema, TensorSpec
 
 import segmodels
+from flows.aliases import CHAMPION, aliased
 from segmodels import atomic, backends, bundle, card, digests, tracking
 from segmodels.backends import Backend
 from segmodels.errors import BundleError
 from segmodels.samples import ImageKind
 from segmodels.store import Store
 
-CHAMPION, BEST_EVER = "champion", "best-ever"
-"""Aliases: of what is served, and of the best that ever was."""
 _SERVING = (
     "huggingface-hub",
     "mlflow",
@@ -44,11 +42,10 @@ _SERVING = (
     "torch",
     "torchvision",
 )
-PREVIOUS = "segmodels.previous"
-"""Tag of a version: the one that was champion before it was promoted."""
-_INTENT = "segmodels.promoting"
-"""Tag of the model while its champion changes: what the aliases named before, to put them back if the change is cut short."""
-_TEST_SET = "test_set.json"
+ANSWERS_S = 300
+"""How long a version may take to load and answer."""
+_TEST_SET, _TESTED = "test_set.json", "segmodels.tested"
+"""The hashes of the test images, and the tag of the model that names the run that has those of the last decision."""
 _BACKEND, _PRECISION = "segmodels.backend", "segmodels.precision"
 _BUNDLE = "segmodels.bundle_sha256"
 
@@ -59,16 +56,39 @@ def hashes(store: Store) -> dict[str, str]:
     return dict(zip(test["id"], test["sha256"], strict=True))
 
 
-def tested_on(version: ModelVersion) -> dict[str, str]:
-    """The test images of the day that a version was registered."""
+def remember_test_set(client: MlflowClient, project: str, run_id: str, tested: dict[str, str]) -> None:
+    """Note the test images that a decision was made on, in its run."""
+    client.log_dict(run_id, tested, _TEST_SET)
+    client.set_registered_model_tag(project, _TESTED, run_id)
+
+
+def test_set(client: MlflowClient, project: str) -> dict[str, str]:
+    """The test images of the last decision; empty before the first.
+
+    Raises:
+        BundleError: they are not on record any more.
+    """
+    run_id = client.get_registered_model(project).tags.get(_TESTED)
+    if run_id is None:
+        return {}
     mlflow.set_tracking_uri(tracking.uri())
-    found: dict[str, str] = mlflow.artifacts.load_dict(f"runs:/{version.run_id}/{_TEST_SET}")
+    try:
+        found: dict[str, str] = mlflow.artifacts.load_dict(f"runs:/{run_id}/{_TEST_SET}")
+    except MlflowException as error:
+        if _is_gone(error):
+            raise BundleError(f"{_TEST_SET} of run {run_id} is gone") from error
+        raise
     return found
 
 
-def registered(
-    client: MlflowClient, project: str, folder: Path, best: dict[str, Any], run_id: str, *, tested: dict[str, str]
-) -> ModelVersion:
+def _is_gone(error: MlflowException) -> bool:
+    """Whether the server says that there is nothing, rather than that it cannot answer."""
+    return (
+        error.error_code == "RESOURCE_DOES_NOT_EXIST" or isinstance(error.__cause__, FileNotFoundError) or "No such" in str(error)
+    )
+
+
+def registered(client: MlflowClient, project: str, folder: Path, best: dict[str, Any], run_id: str) -> ModelVersion:
     """The version of this bundle, made if there is none."""
     found = tracking.versions(project, _BUNDLE, best["bundle_sha256"])
     if found:
@@ -83,7 +103,6 @@ def registered(
         "segmodels.params_sha256": digests.of_file(Path("params.yaml")),
         "segmodels.git_commit": bundle.load(folder).facts.git_commit or "unknown",
     }
-    client.log_dict(run_id, tested, _TEST_SET)
     uri = _log_model(folder, run_id, best)
     try:
         client.create_registered_model(project)
@@ -134,7 +153,7 @@ def fetch(version: ModelVersion, folder: Path) -> bundle.Bundle:
     """A version's bundle, copied to `folder` unless it is there.
 
     Raises:
-        BundleError: it is damaged, or is not the one that was registered.
+        BundleError: it is gone or damaged, or is not the one that was registered.
     """
     if folder.is_dir():
         with contextlib.suppress(BundleError):  # damaged, or what is left of another registry
@@ -144,8 +163,14 @@ def fetch(version: ModelVersion, folder: Path) -> bundle.Bundle:
         shutil.rmtree(folder)
     with tempfile.TemporaryDirectory() as fetched, atomic.folder(folder) as partial:
         mlflow.set_tracking_uri(tracking.uri())
-        mlflow.artifacts.download_artifacts(f"models:/{version.name}/{version.version}", dst_path=fetched)
-        [facts] = Path(fetched).rglob(bundle.FACTS)
+        try:
+            mlflow.artifacts.download_artifacts(f"models:/{version.name}/{version.version}", dst_path=fetched)
+        except MlflowException as error:
+            if not _is_gone(error):
+                raise
+        facts = next(Path(fetched).rglob(bundle.FACTS), None)
+        if facts is None:
+            raise BundleError(f"what was stored of version {version.version} of {version.name} is gone; promote another version")
         shutil.copytree(facts.parent, partial, dirs_exist_ok=True)
     held = bundle.load(folder)
     if held.sha256 != version.tags[_BUNDLE]:
@@ -161,49 +186,6 @@ def champion_version(project: str) -> ModelVersion | None:
     return aliased(tracking.connect(), project, CHAMPION)
 
 
-def promote(
-    client: MlflowClient, project: str, version: str, kind: ImageKind, *, previous: str | None = None, best_ever: bool = False
-) -> str | None:
-    """Make a version champion, if it answers as MLflow loads it; returns why it does not, and then nothing has changed.
-
-    Args:
-        kind: of the images that it is asked about.
-        previous: the version that is to be gone back to from it.
-        best_ever: whether it is the best champion that ever was, too.
-    """
-    before = {alias: _number(aliased(client, project, alias)) for alias in (CHAMPION, BEST_EVER)}
-    client.set_registered_model_tag(project, _INTENT, json.dumps(before))
-    client.set_registered_model_alias(project, CHAMPION, version)
-    wrong = refusal(f"models:/{project}@{CHAMPION}", kind)
-    if wrong is None:
-        if previous is not None:
-            client.set_model_version_tag(project, version, PREVIOUS, previous)
-        if best_ever:
-            client.set_registered_model_alias(project, BEST_EVER, version)
-        client.delete_registered_model_tag(project, _INTENT)
-    else:
-        reconcile(client, project)
-    return wrong
-
-
-def reconcile(client: MlflowClient, project: str) -> None:
-    """Put the aliases back where a change of the champion was cut short: nobody has seen that version answer."""
-    try:
-        intent = client.get_registered_model(project).tags.get(_INTENT)
-    except MlflowException as error:
-        if error.error_code == "RESOURCE_DOES_NOT_EXIST":  # nothing was registered yet
-            return
-        raise
-    if intent is None:
-        return
-    for alias, version in json.loads(intent).items():
-        if version is not None:
-            client.set_registered_model_alias(project, alias, version)
-        elif aliased(client, project, alias) is not None:
-            client.delete_registered_model_alias(project, alias)
-    client.delete_registered_model_tag(project, _INTENT)
-
-
 _ASK = """
 import sys
 import mlflow
@@ -217,28 +199,18 @@ assert mask.shape[-2:] == (64, 96), f"answers an image of 64 x 96 pixels with a 
 
 def refusal(address: str, kind: ImageKind) -> str | None:
     """Why a model does not answer an image as others load it: by MLflow, in a process of its own, without pickle; None if it does."""
-    done = subprocess.run(
-        [sys.executable, "-c", _ASK, address, str(kind.channels), np.dtype(kind.dtype).name],
-        capture_output=True,
-        text=True,
-        env=os.environ | {"MLFLOW_TRACKING_URI": tracking.uri(), "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false"},
-        check=False,
-    )
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", _ASK, address, str(kind.channels), np.dtype(kind.dtype).name],
+            capture_output=True,
+            text=True,
+            env=os.environ | {"MLFLOW_TRACKING_URI": tracking.uri(), "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false"},
+            timeout=ANSWERS_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return f"there was no mask after {ANSWERS_S} s"
     if done.returncode == 0:
         return None
     said = [line for line in done.stderr.splitlines() if line.strip()]
     return said[-1] if said else f"its process ended with {done.returncode}"
-
-
-def _number(version: ModelVersion | None) -> str | None:
-    return None if version is None else str(version.version)
-
-
-def aliased(client: MlflowClient, project: str, alias: str) -> ModelVersion | None:
-    """The version that an alias names; None where it names none."""
-    try:
-        return client.get_model_version_by_alias(project, alias)
-    except MlflowException as error:
-        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):  # no model, or no alias
-            return None
-        raise

@@ -41,7 +41,7 @@ def retrain_if_needed(settings: Params) -> str:
     console.say(params.to_yaml(settings))
     temporary_server.start_if_needed()
     decision = retraining.retrain()
-    became = "is the champion" if decision.outcome == "promote" else "is registered, the champion stays"
+    became = "is the champion" if decision.outcome == "promote" else "is registered, and not made champion"
     return f"models:/{settings.project}/{decision.version} {became}: {decision.reason}"
 
 

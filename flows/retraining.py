@@ -11,7 +11,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows import interruption, pipeline, promotion
 from flows.pipeline import RetrainError, Stage
-from flows.standing import Decision, begun_from_files, put_forward, read_leaderboard
+from flows.standing import Decision, begun_from_files, put_back, put_forward, read_leaderboard
 from segmodels import device, params, tracking
 from segmodels.params import Params
 from segmodels.project import AUGMENTED, BUNDLES, EVALUATED, PARAMS, PREPARED, RAW, REPORTS
@@ -29,6 +29,7 @@ def retrain() -> Decision:
         tracking.retrain_run(settings.project, params=settings.model_dump(mode="json"), dataset=RAW) as run_id,
         interruption.ends_at_once(note=lambda: tracking.killed(run_id)),
     ):
+        put_back(settings.project)  # before hours of training: it is served meanwhile
         stages = pipeline.stale(begun_from_files(settings))
         slots = device.slots() if settings.resources.slots == "auto" else settings.resources.slots
         runner: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=slots)
@@ -103,6 +104,7 @@ def decide(settings: Params, leaderboard: dict[str, Any], runs: dict[str, str]) 
         counted=EVALUATED / best["name"],
         reports=REPORTS,
         run_id=runs[best["name"]],
+        num_candidates=len(leaderboard["candidates"]),
     )
 
 

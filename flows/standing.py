@@ -10,14 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from flows import pipeline
-from segmodels import digests, tracking
+from flows import aliases, pipeline
+from segmodels import digests, locks, tracking
 from segmodels.errors import BundleError
 from segmodels.params import Params
-from segmodels.project import BUNDLES, RAW, REPORTS
+from segmodels.project import BUNDLES, LOCKS, RAW, REPORTS
 
 VERDICT, DECISION = "segmodels.verdict", "segmodels.decision"
 """Tags of a version: what was decided of it, and the key of that."""
+PREVIOUS, LEFT = "segmodels.previous", "segmodels.rolled_back"
+"""Tags of a version: the one that was champion before it was promoted, and that a person has gone back from it."""
 
 
 @dataclass(frozen=True)
@@ -78,4 +80,11 @@ def unchanged(settings: Params) -> Decision | None:
     leaderboard = read_leaderboard()
     best = put_forward(leaderboard)
     key = decision_key(best["bundle_sha256"], leaderboard["test_sha256"], settings.gate.model_dump())
+    put_back(settings.project)
     return decided(settings.project, key)
+
+
+def put_back(project: str) -> None:
+    """Undo a change of the champion that was cut short."""
+    with locks.held(LOCKS / f"registry-{project}"):
+        aliases.reconcile(tracking.connect(), project)

@@ -7,7 +7,7 @@ there has been, so that little losses do not add up.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -119,6 +119,7 @@ def decide(
     slices: Mapping[str, NDArray[np.bool_]] | None = None,
     best: Scored | None = None,
     rules: Rules = Rules(),
+    num_candidates: int = 1,
     seed: int = 0,
     resamples: int = RESAMPLES,
 ) -> Verdict:
@@ -128,35 +129,37 @@ def decide(
         scenes: of each image, what it belongs to with others that resemble it.
         slices: parts of the images by name, as what is in them.
         best: the best champion ever, if it is another than the present one.
+        num_candidates: among how many the challenger was chosen on these same images: each of them could have been lucky.
     """
-    units = significance.units_of(scenes)
+    units = significance.units_of(scenes)  # what intervals draw; what is bet on are scenes, however few
+    if not champion.counts[1].any():
+        return Verdict("inconclusive", "the test images show no class: there is nothing to decide by")
+    alpha = rules.alpha / num_candidates
     gain, changed = changes(challenger, champion, classes, units, seed=seed, resamples=resamples)
-    differences = by_cluster(challenger.miou, champion.miou, units)
-    anchor = None
-    if best is not None:
-        anchor, _ = changes(challenger, best, classes, units, seed=seed, resamples=resamples)
-    found = {
-        "gain": gain,
-        "clusters": len(differences),
-        "times": betting.evidence(differences),
-        "times_needed": betting.needed(rules.alpha),
-        "detectable": betting.detectable_gain(differences, rules.alpha, seed=seed),
-        "worse": int((differences < -betting.CLIP).sum()),
-        "better": int((differences > betting.CLIP).sum()),
-        "classes": changed,
-        "slices": _sliced(challenger, champion, classes, units, slices or {}, seed=seed, resamples=resamples),
-        "anchor": anchor,
-    }
-    weighed = Verdict("promote", "", **found)  # type: ignore[arg-type]  # each has its own type
-    outcome, reason = _judged(weighed, challenger.name, champion.name, rules)
-    return Verdict(outcome, reason, **found)  # type: ignore[arg-type]
+    differences = by_cluster(challenger.miou, champion.miou, scenes)
+    found = Verdict(
+        outcome="promote",
+        reason="",
+        gain=gain,
+        clusters=len(differences),
+        times=betting.evidence(differences),
+        times_needed=betting.needed(alpha),
+        detectable=betting.detectable_gain(differences, alpha, seed=seed),
+        worse=int((differences < -betting.CLIP).sum()),
+        better=int((differences > betting.CLIP).sum()),
+        classes=changed,
+        slices=_sliced(challenger, champion, classes, units, slices or {}, seed=seed, resamples=resamples),
+        anchor=None if best is None else changes(challenger, best, classes, units, seed=seed, resamples=resamples)[0],
+    )
+    outcome, reason = _judged(found, challenger.name, champion.name, rules)
+    return replace(found, outcome=outcome, reason=reason)
 
 
-def by_cluster(challenger: FloatArray, champion: FloatArray, units: Sequence[str]) -> FloatArray:
-    """The mean difference over the images of each unit. Where one model rightly says that nothing is there, it has that image right."""
+def by_cluster(challenger: FloatArray, champion: FloatArray, scenes: Sequence[str]) -> FloatArray:
+    """The mean difference over the images of each scene. Where one model rightly says that nothing is there, it has that image right."""
     known = ~(np.isnan(challenger) & np.isnan(champion))
     apart = np.nan_to_num(challenger, nan=1.0)[known] - np.nan_to_num(champion, nan=1.0)[known]
-    _, index = np.unique(np.array(units)[known], return_inverse=True)
+    _, index = np.unique(np.array(scenes)[known], return_inverse=True)
     means: FloatArray = np.bincount(index, apart) / np.bincount(index)
     return means
 
@@ -189,10 +192,10 @@ def _sliced(
     seed: int,
     resamples: int,
 ) -> list[Change]:
-    """Of each slice that has clusters enough to tell anything: what one scene is worse in is among the tails."""
+    """Of each slice that has scenes enough to tell anything, or images, as a slice may be a scene."""
     found = []
     for name, inside in slices.items():
-        its_units = [unit for unit, is_in in zip(units, inside, strict=True) if is_in]
+        its_units = significance.units_of([unit for unit, is_in in zip(units, inside, strict=True) if is_in])
         if len(set(its_units)) >= MIN_SCENES and champion.counts[1][inside].any():
             one, other = _of(challenger, inside), _of(champion, inside)
             gain, _ = changes(one, other, classes, its_units, seed=seed, resamples=resamples)
@@ -208,33 +211,40 @@ def _of(scored: Scored, inside: NDArray[np.bool_]) -> Scored:
 def _judged(found: Verdict, challenger: str, champion: str, rules: Rules) -> tuple[Outcome, str]:
     assert found.gain is not None
     by = f"{100 * found.gain.difference:+.2f} points of mIoU ({100 * found.gain.low:+.2f} to {100 * found.gain.high:+.2f})"
+    if found.gain.difference <= 0:
+        return "keep", f"{challenger} is no better than {champion}: {by}"
+    lost = _lost(found, rules)
     if found.times < found.times_needed:
-        if found.gain.difference <= 0:
-            return "keep", f"{challenger} is no better than {champion}: {by}"
-        shown = "none at all" if found.detectable is None else f"{100 * found.detectable:.1f} points or more"
-        return "inconclusive", (
-            f"{challenger} seems better than {champion}, {by}, but {found.clusters} {'clusters' if found.clusters != 1 else 'cluster'} of "
-            f"test images show a gain of {shown}: the evidence is {_times(found.times)} and {_times(found.times_needed)} is needed"
-        )
-    lost = [
-        f"{one.what} may have lost {-100 * one.low:.1f} points (more than {100 * rules.class_margin:g})"
-        for one in (*found.classes, *found.slices)
-        if one.low <= -rules.class_margin
-    ]
-    if found.worse > found.better:
-        lost.insert(0, f"it fails badly in {found.worse} clusters and shines in {found.better}")
-    if found.anchor is not None and found.anchor.low <= -rules.anchor_margin:
-        lost.append(
-            f"it may be {-100 * found.anchor.low:.1f} points worse than the best champion ever (more than {100 * rules.anchor_margin:g})"
+        can = "no gain at all" if found.detectable is None else f"only gains of {100 * found.detectable:.1f} points or more"
+        return "inconclusive", "; ".join(
+            [
+                f"{challenger} seems better than {champion}, {by}, but {found.clusters} independent parts of the test images can show {can}: the "
+                f"evidence is {_times(found.times)}, and {_times(found.times_needed)} is needed",
+                *lost,
+            ]
         )
     if lost:
         return "keep", f"{challenger} is better than {champion} on the whole, {by}, but {'; '.join(lost)}"
-    return (
-        "promote",
-        f"{challenger} is better than {champion}: {by}, evidence {_times(found.times)} of {_times(found.times_needed)} needed",
+    return "promote", (
+        f"{challenger} is better than {champion}: {by}; the evidence is {_times(found.times)}, and {_times(found.times_needed)} is needed"
     )
+
+
+def _lost(found: Verdict, rules: Rules) -> list[str]:
+    """What speaks against a challenger that is better on the whole."""
+    lost = []
+    if found.worse > found.better:
+        lost.append(f"it fails badly in {found.worse} parts and shines in {found.better}")
+    for one in (*found.classes, *found.slices):
+        if one.low <= -rules.class_margin:
+            lost.append(f"{one.what} may have lost {-100 * one.low:.1f} points (more than {100 * rules.class_margin:g})")
+    anchor, what = (found.gain, "the champion") if found.anchor is None else (found.anchor, "the best champion ever")
+    assert anchor is not None
+    if anchor.low <= -rules.anchor_margin:
+        lost.append(f"it may be {-100 * anchor.low:.1f} points worse than {what} (more than {100 * rules.anchor_margin:g})")
+    return lost
 
 
 def _times(log: float) -> str:
     """How many times as much, for people."""
-    return f"{math.exp(log):,.3g} to 1" if log < 20 else f"10^{log / math.log(10):.0f} to 1"
+    return f"{math.exp(log):,.0f} to 1" if log < 16 else f"10^{log / math.log(10):.0f} to 1"

@@ -17,7 +17,6 @@ from segmodels.counts import read_counts
 from segmodels.errors import InputError
 from segmodels.gate import Rules, by_cluster
 from segmodels.samples import FloatArray
-from segmodels.significance import units_of
 
 NIGHTS = 365
 GAINS = (0.005, 0.01, 0.02, 0.03, 0.05)
@@ -51,7 +50,7 @@ def measured(evaluated: Path, other: Path) -> FloatArray:
     if one["id"].tolist() != two["id"].tolist():
         raise InputError(f"{evaluated.name} and {other.name} were evaluated on different images; run `make retrain`")
     mious = [images["miou"].to_numpy(np.float64) for images in (one, two)]
-    return by_cluster(mious[0], mious[1], units_of(one["scene"].tolist()))
+    return by_cluster(mious[0], mious[1], one["scene"].tolist())
 
 
 def simulate(differences: FloatArray, rules: Rules, *, seed: int, years: int = 100) -> list[Simulated]:
@@ -63,7 +62,7 @@ def simulate(differences: FloatArray, rules: Rules, *, seed: int, years: int = 1
     apart = differences - differences.mean()
     spread = np.concatenate([apart, -apart]) / np.sqrt(2)  # of one model: two of them differ as measured
     ways: dict[str, Rule] = {
-        "the gate": lambda found: _gate(found, rules.alpha),
+        "evidence": lambda found: _gate(found, rules.alpha),
         "p < 0.05": _z_test,
         "not worse": lambda found: (found.mean(axis=1) >= 0).astype(float),
     }

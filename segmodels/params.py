@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
 import pydantic
 import yaml
@@ -135,6 +135,15 @@ class Gate(Section):
     class_margin: float = Field(default=0.02, gt=0, le=1)
     anchor_margin: float = Field(default=0.005, gt=0, le=1)
     test_set: Annotated[str, Field(pattern=r"^[0-9a-f]{12,64}$")] | None = None  # the changed test set that may be scored on
+
+    @pydantic.model_validator(mode="after")
+    def _asks_for_evidence(self) -> Self:
+        if self.false_promotions_per_year > self.gates_per_year / 2:
+            raise ValueError(
+                f"false_promotions_per_year is {self.false_promotions_per_year:g} in {self.gates_per_year} gates a year: nothing would need "
+                f"to be shown; give at most {self.gates_per_year / 2:g}"
+            )
+        return self
 
 
 class Resources(Section):

@@ -1,9 +1,10 @@
 """The promotion receipt: a verdict of the gate with all that it rests on, for programs and for people."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from segmodels import atomic
 from segmodels.gate import Change, Verdict
@@ -11,14 +12,17 @@ from segmodels.gate import Change, Verdict
 NAMES = ("promotion.json", "promotion.md")
 
 
-def write(folder: Path, verdict: Verdict, *, project: str, version: str, champion: str | None) -> list[Path]:
+def write(
+    folder: Path, verdict: Verdict, *, project: str, version: str, champion: str | None, rests_on: Mapping[str, Any]
+) -> list[Path]:
     """Write both; returns where they are.
 
     Args:
         version: that was decided about; `champion`: the one that was champion before.
+        rests_on: the hashes of the bundle and of the test images, and the settings of the gate.
     """
     paths = [folder / name for name in NAMES]
-    atomic.write_json(paths[0], {"project": project, "version": version, "champion": champion, **asdict(verdict)})
+    atomic.write_json(paths[0], {"project": project, "version": version, "champion": champion, **rests_on, **asdict(verdict)})
     atomic.write_text(paths[1], markdown(verdict, project=project, version=version, champion=champion))
     return paths
 

@@ -62,6 +62,10 @@ def test_the_detectable_gain_is_found_four_times_in_five() -> None:
     assert gain == pytest.approx(0.02, abs=0.002)
 
 
-def test_few_clusters_show_no_gain_at_all() -> None:
-    # at the highest stake, 4.75, ten clusters won by 0.2 give 1.95 ** 10 = 795, less than the 7,300 that are needed
-    assert betting.detectable_gain(np.zeros(10), 0.05 / 365, seed=0) is None
+def test_it_takes_eighteen_clusters_to_show_anything() -> None:
+    alpha = 0.05 / 365
+    # at the highest stake seventeen clusters won by 0.2 give 1.95 ** 17 = 85,250, and the mean over the stakes is a tenth of that
+    assert math.exp(betting.evidence(np.full(17, 0.2))) == pytest.approx(6231, abs=1)
+    assert betting.evidence(np.full(17, 0.2)) < betting.needed(alpha) < betting.evidence(np.full(18, 0.2))
+    assert betting.detectable_gain(np.zeros(17), alpha, seed=0) is None
+    assert betting.detectable_gain(np.zeros(18), alpha, seed=0) == pytest.approx(0.194, abs=0.006)

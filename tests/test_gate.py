@@ -81,15 +81,15 @@ def test_few_images_are_inconclusive_and_it_says_what_they_could_show() -> None:
     found = decided(raised(champion, 0.05, 0.05), champion)
     # at most 1.95 ** 12 = 3,023 times as much, less than 7,300
     assert (found.outcome, found.detectable) == ("inconclusive", None)
-    assert "12 clusters of test images show a gain of none at all" in found.reason
-    assert "7.3e+03 to 1 is needed" in found.reason
+    assert "12 independent parts of the test images can show no gain at all" in found.reason
+    assert "7,300 to 1 is needed" in found.reason
 
 
 def test_some_more_images_say_how_great_a_gain_they_show(champion: Scored) -> None:
     found = decided(raised(champion, 0.005, 0.005), champion)
     assert found.outcome == "inconclusive"
     assert found.detectable is not None and 0.005 < found.detectable < 0.03
-    assert "points or more" in found.reason
+    assert "can show only gains of" in found.reason
 
 
 def test_disasters_that_the_mean_hides_are_no_promotion(champion: Scored) -> None:
@@ -97,7 +97,7 @@ def test_disasters_that_the_mean_hides_are_no_promotion(champion: Scored) -> Non
     found = decided(lowered(champion, 0.3, where=where), champion)
     assert found.gain is not None and found.gain.difference > 0.03
     assert (found.worse, found.better) == (9, 0)
-    assert (found.outcome, "it fails badly in 9 clusters and shines in 0" in found.reason) == ("keep", True)
+    assert (found.outcome, "it fails badly in 9 parts and shines in 0" in found.reason) == ("keep", True)
 
 
 def test_a_slice_that_lost_is_no_promotion(champion: Scored) -> None:
@@ -127,10 +127,64 @@ def test_images_of_a_scene_are_one_piece_of_evidence() -> None:
     champion = scored("champion", drawn(0.7, 300, 1), drawn(0.5, 300, 2))
     challenger = raised(champion, 0.05, 0.05)
     of_ten = decided(challenger, champion, scenes=[f"scene {number % 10}" for number in range(300)])
-    # 1.95 ** 10 is less than what is needed: ten drives prove nothing, however many images each has
+    # 1.95 ** 10 is less than what is needed: ten drives prove nothing, however many images each has; and five prove less
     assert (of_ten.clusters, of_ten.outcome) == (10, "inconclusive")
-    # of five nothing could be told: images count then
-    assert decided(challenger, champion, scenes=[str(number % 5) for number in range(300)]).clusters == 300
+    of_five = decided(challenger, champion, scenes=[str(number % 5) for number in range(300)])
+    assert (of_five.clusters, of_five.outcome) == (5, "inconclusive")
+
+
+def test_a_slice_may_be_a_scene(champion: Scored) -> None:
+    """One drive of thirty has lost 15 points: too little to be a tail, and one piece of evidence alone."""
+    drives = np.arange(300) // 10
+    found = decided(
+        lowered(champion, 0.15, where=drives == 7),
+        champion,
+        scenes=[f"drive {number}" for number in drives],
+        slices={"drive 7": drives == 7, "drive 8": drives == 8},
+        rules=gate.Rules(false_promotions_per_year=30),  # the evidence is 17 to 1
+    )
+    assert (found.worse, [one.what for one in found.slices]) == (0, ["drive 7", "drive 8"])
+    assert (found.outcome, "drive 7 may have lost" in found.reason) == ("keep", True), found.reason
+
+
+def test_what_many_small_images_hide_is_no_promotion() -> None:
+    """Evidence is of images, whatever their size; the score that people see is of pixels."""
+    champion = scored("champion", np.full(300, 0.7), np.full(300, 0.5))
+    small = np.arange(300) < 270
+    challenger = scored(
+        "challenger", *(np.where(small, iou + 0.04, iou - 0.015) for iou in (np.full(300, 0.7), np.full(300, 0.5)))
+    )
+    weight = np.where(small, 1, 100)[:, None]
+    sized = [
+        Scored(one.name, one.miou, (one.counts[0] * weight, one.counts[1] * weight, one.counts[2] * weight))
+        for one in (challenger, champion)
+    ]
+    found = decided(*sized)
+    assert found.times > found.times_needed
+    assert (found.outcome, found.reason[:34]) == ("keep", "challenger is no better than champ")
+
+
+def test_who_was_chosen_among_many_needs_more(champion: Scored) -> None:
+    challenger = raised(champion, 0.05, 0.05)
+    alone, of_ten = decided(challenger, champion), decided(challenger, champion, num_candidates=10)
+    assert of_ten.times_needed == pytest.approx(alone.times_needed + np.log(10))
+    assert of_ten.times == alone.times
+
+
+def test_test_images_without_any_class_decide_nothing() -> None:
+    nothing = np.zeros((9, 2), np.int64)
+    empty = Scored("empty", np.full(9, np.nan), (nothing, nothing, nothing))
+    assert decided(empty, empty).outcome == "inconclusive"
+
+
+def test_a_loss_is_told_where_evidence_is_missing_too() -> None:
+    champion = scored("champion", drawn(0.7, 60, 1), drawn(0.5, 60, 2))
+    right, true, _ = champion.counts
+    challenger = scored(
+        "challenger", np.clip(right[:, 0] / true[:, 0] - 0.15, 0, 1), np.clip(right[:, 1] / true[:, 1] + 0.16, 0, 1)
+    )
+    found = decided(challenger, champion)
+    assert (found.outcome, "road may have lost" in found.reason) == ("inconclusive", True), found.reason
 
 
 def test_where_nothing_is_and_nothing_is_predicted_it_is_right() -> None:

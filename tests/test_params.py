@@ -35,6 +35,11 @@ def problems(path: Path, old: str, new: str) -> str:
             "decoder_channels: wide, depth: [16",
             ["architectures.unet: decoder_channels is 'wide'; expected a list, each a whole number or null"],
         ),
+        (
+            "project: tiny",
+            "gate: {false_promotions_per_year: 400}\nproject: tiny",
+            ["gate", "false_promotions_per_year is 400 in 365 gates a year", "give at most 182.5"],
+        ),
         ("augmentation: light", "augmentation: ligth", ["candidates.unet.augmentation", "did you mean 'light'?"]),
         ("recipe: light", "recipe: light, flop: 1", ["augmentations.light", "did you mean 'flip'?"]),
         (

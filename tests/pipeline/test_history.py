@@ -47,7 +47,7 @@ def test_nobody_is_sent_to_what_is_damaged_or_was_never_decided(models: Registry
     models.client.set_model_version_tag("p", "1", "segmodels.bundle_sha256", "0" * 64)
     with pytest.raises(BundleError, match="is not the bundle that was registered"):
         rollback("p")
-    models.client.delete_model_version_tag("p", "1", "segmodels.decision")
+    models.client.delete_model_version_tag("p", "1", "segmodels.verdict")
     with pytest.raises(InputError, match="nothing was decided about 1"):
         rollback("p")
     assert models.champion() == "2"

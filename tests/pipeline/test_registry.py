@@ -15,11 +15,13 @@ import torch
 from mlflow import MlflowClient
 from PIL import Image
 
-from flows import promotion, registry, standing
+from flows import aliases, promotion, registry, standing
+from flows.history import rollback
 from flows.standing import Decision
-from segmodels import bundle, network, tracking
+from segmodels import bundle, network, shapes, tracking
 from segmodels.dataset import open_dataset
 from segmodels.errors import BundleError
+from segmodels.images import write_mask
 from segmodels.ingest import ingest
 from segmodels.ledger import Ledger
 from segmodels.params import Gate
@@ -64,7 +66,14 @@ class Registry:
         assert (pixels > 0).all()
         return float(pixels.iloc[index] / pixels.sum() / store.labels.num_classes)
 
-    def decide(self, index: int, *, settings: dict[str, Any] = OPEN, classes: list[SegmentationClass] | None = None) -> Decision:
+    def decide(
+        self,
+        index: int,
+        *,
+        settings: dict[str, Any] = OPEN,
+        classes: list[SegmentationClass] | None = None,
+        num_candidates: int = 1,
+    ) -> Decision:
         """Put the model that sees class `index` everywhere forward."""
         name = f"all_{index}_of_{len(classes or self.store.classes)}"
         folder = self.folder / name
@@ -98,6 +107,7 @@ class Registry:
             counted=counted,
             reports=self.folder / "reports",
             run_id=self.client.create_run(experiment_id).info.run_id,
+            num_candidates=num_candidates,
         )
 
     def saved(self, index: int) -> str:
@@ -160,7 +170,7 @@ def test_one_that_does_not_answer_leaves_the_champion_and_is_asked_again(
 ) -> None:
     models.decide(1)
     with monkeypatch.context() as without_memory:
-        without_memory.setenv("PYTHONPATH", str(Path(__file__).parent / "speechless"))  # numpy cannot be imported there
+        without_memory.setenv("PYTHONPATH", str(Path(__file__).parent / "speechless"))  # mlflow cannot be imported there
         decision = models.decide(0)
     assert (decision.outcome, models.champion()) == ("refused", "1")
     assert "does not answer as MLflow loads it: ImportError: no memory" in decision.reason
@@ -173,13 +183,14 @@ def test_one_that_does_not_answer_leaves_the_champion_and_is_asked_again(
 
 
 MOMENTS = [
-    # before it is registered, before it is a version, before its receipt is in the records
-    *(("log_dict", 1), ("create_model_version", 1), ("log_artifact", 1)),
-    # before the intent is noted; then before the alias moves, before what was before is noted, before the best ever moves, at the end
-    *(("set_registered_model_tag", 1), ("set_registered_model_alias", 1), ("set_model_version_tag", 1)),
-    *(("set_registered_model_alias", 2), ("delete_registered_model_tag", 1)),
-    # before the verdict is noted, and before its key is
-    *(("set_model_version_tag", 2), ("set_model_version_tag", 2)),
+    # before it is a version; before the test images and then the receipt are in the records, and where the former are
+    *(("create_model_version", 1), ("log_dict", 1), ("set_registered_model_tag", 1), ("log_artifact", 1)),
+    # before the intent is noted; then before the alias moves, before the best ever moves
+    *(("set_registered_model_tag", 2), ("set_registered_model_alias", 1), ("set_registered_model_alias", 2)),
+    # before what was before is noted, before the verdict is, at the end
+    *(("set_model_version_tag", 1), ("set_model_version_tag", 2), ("delete_registered_model_tag", 1)),
+    # past the promotion, before its key is noted
+    *(("set_model_version_tag", 4), ("set_model_version_tag", 2)),
 ]
 
 
@@ -198,12 +209,13 @@ def test_a_promotion_that_is_killed_at_any_moment_is_made_again_whole(models: Re
             cut.setattr(MlflowClient, name, change)
             with pytest.raises(KeyboardInterrupt):
                 models.decide(0)
-        registry.reconcile(models.client, "p")  # as the next start does
+        aliases.reconcile(models.client, "p")  # as the next start does
         assert standing.decided("p", key) is None
         if models.champion() != "1":  # past the promotion: all of it is there
-            aliases = models.client.get_registered_model("p").aliases
-            assert {str(one) for one in aliases.values()} == {"2"}
+            assert {str(one) for one in models.client.get_registered_model("p").aliases.values()} == {"2"}
             assert models.client.get_model_version("p", "2").tags["segmodels.previous"] == "1"
+    assert rollback("p") == ("2", "1")  # what was promoted in pieces is a version like any other
+    assert rollback("p", "2") == ("1", "2")
     assert models.decide(0).outcome == "promote"
     assert models.champion() == "2"
     assert len(models.client.search_model_versions("name = 'p'")) == 2  # registered once
@@ -221,11 +233,12 @@ def test_without_evidence_the_champion_stays_and_the_receipt_says_what_is_missin
     assert (decision.outcome, models.champion()) == ("inconclusive", "1")
     receipt = json.loads((models.folder / "reports" / "promotion.json").read_text())
     assert (receipt["version"], receipt["champion"], receipt["outcome"]) == ("2", "1", "inconclusive")
+    assert (receipt["test_sha256"], receipt["chosen_among"]) == (models.store.digest("test"), 1)
     assert receipt["gain"]["difference"] == pytest.approx(models.miou(0) - models.miou(1))
     assert receipt["clusters"] == len(models.store.rows("test"))
     assert receipt["times"] < receipt["times_needed"] == pytest.approx(np.log(7300))
     told = (models.folder / "reports" / "promotion.md").read_text()
-    assert told.startswith("# p version 2: inconclusive") and "10^3.9 to 1 is needed" in told
+    assert told.startswith("# p version 2: inconclusive") and "7,300 to 1 is needed" in told
     assert models.decide(0).outcome == "promote"
     assert models.champion() == "2"
 
@@ -247,8 +260,8 @@ def test_it_is_weighed_against_the_best_champion_ever_too(models: Registry) -> N
     assert (decision.outcome, models.champion()) == ("keep", "1")
     assert "worse than the best champion ever" in decision.reason
     assert models.decide(middle, settings=OPEN | {"false_promotions_per_year": 300}).outcome == "promote"
-    aliases = models.client.get_registered_model("p").aliases
-    assert {name: str(version) for name, version in aliases.items()} == {"champion": "3", "best-ever": "2"}
+    named = models.client.get_registered_model("p").aliases
+    assert {name: str(version) for name, version in named.items()} == {"champion": "3", "best-ever": "2"}
 
 
 @pytest.mark.parametrize(
@@ -264,12 +277,56 @@ def test_what_is_too_slow_or_too_large_is_refused(models: Registry, limit: dict[
     assert told in decision.reason
 
 
-def test_a_champion_that_cannot_be_loaded_is_replaced(models: Registry) -> None:
+def test_a_champion_whose_files_are_gone_is_replaced_by_what_beats_the_best_ever(models: Registry) -> None:
+    order = sorted(range(5), key=models.miou)
+    models.decide(order[-2])
+    models.decide(order[0])  # worse: it stays a version
+    models.client.set_registered_model_alias("p", "champion", "2")  # by hand
+    lose(models, "2")
+    better = models.decide(order[-1])
+    assert (better.outcome, models.champion()) == ("promote", "3")
+    assert "is better than version 1: " in better.reason
+
+
+def test_where_no_champion_can_be_used_the_first_that_breaks_no_floor_is(models: Registry) -> None:
     models.decide(0)
-    models.client.set_model_version_tag("p", "1", "segmodels.bundle_sha256", "0" * 64)  # it is no more what was registered
+    lose(models, "1")
     decision = models.decide(1)
     assert (decision.outcome, models.champion()) == ("promote", "2")
-    assert "replaces version 1, which cannot be used: version 1 of p is not the bundle that was registered" in decision.reason
+    assert "replaces version 1, which cannot be used: what was stored of version 1 of p is gone" in decision.reason
+
+
+def test_a_best_ever_whose_files_are_gone_stops_nothing(models: Registry) -> None:
+    order = sorted(range(5), key=models.miou)
+    models.decide(order[0])
+    models.decide(order[-2])
+    models.client.set_registered_model_alias("p", "champion", "1")
+    lose(models, "2")
+    assert models.decide(order[-1]).outcome == "promote"
+
+
+def lose(models: Registry, version: str) -> None:
+    """Remove what is stored of a version."""
+    source = models.client.get_model_version("p", version).source
+    assert source is not None
+    stored = models.client.get_logged_model(source.removeprefix("models:/")).artifact_location
+    shutil.rmtree(stored.removeprefix("file://"))
+
+
+def test_it_is_not_promoted_again_once_somebody_went_back_from_it(models: Registry) -> None:
+    models.decide(1)
+    models.decide(0)
+    rollback("p")
+    again = models.decide(0, settings=OPEN | {"min_miou": 0.01})
+    assert (again.outcome, models.champion()) == ("keep", "1")
+    assert "which was rolled back from; `make rollback VERSION=2` brings it back" in again.reason
+    rollback("p", "2")
+    assert models.decide(0, settings=OPEN | {"min_miou": 0.02}).outcome == "promote"
+
+
+def test_of_a_champion_by_luck_among_many_more_is_asked(models: Registry) -> None:
+    models.decide(1)
+    assert models.decide(0, num_candidates=10).outcome == "inconclusive"  # 9 to 1, where 36 are needed
 
 
 def test_below_the_floor_there_is_no_champion(models: Registry) -> None:
@@ -360,27 +417,45 @@ def test_nothing_is_promoted_on_a_test_set_that_moved(
     verdict = models.decide(0)
     assert (verdict.outcome, models.champion()) == ("keep", "1")
     digest = models.store.digest("test")
-    assert f"not that of the champion (version 1) any more: 1 images {told} ({name})" in verdict.reason
+    assert f"not that of the last decision any more: 1 images {told} ({name})" in verdict.reason
     assert f"gate.test_set: {digest[:16]} in params.yaml" in verdict.reason
     assert models.decide(0, settings=OPEN | {"test_set": "0" * 16}).outcome == "keep"
     assert models.decide(0, settings=OPEN | {"test_set": digest[:16]}).outcome == "promote"
     assert models.champion() == "2"
 
 
-def test_a_test_set_that_has_grown_is_no_other(models: Registry, drawn: Path) -> None:
+def test_a_test_set_that_has_grown_is_no_other_and_what_joined_it_counts(models: Registry, drawn: Path) -> None:
     models.decide(1)
-    train, test = (set(models.store.manifest["id"].iloc[models.store.rows(split)]) for split in ("train", "test"))
+    before = {str(name) for name in models.store.manifest["id"].iloc[models.store.rows("test")]}
 
-    def another(root: Path, _: str) -> None:
-        for number in range(40):
-            for kind in ("images", "masks"):
-                picture = Image.open(root / kind / f"{min(train)}.png")
-                picture.putpixel((number, 1), 0 if kind == "masks" else (number, 9, 9))
-                picture.save(root / kind / f"more_{number}.png")
+    def more(root: Path, _: str) -> None:
+        for seed in range(20):
+            drawing = shapes.draw(size_px=(48, 64), seed=1000 + seed)
+            Image.fromarray(drawing.image).save(root / "images" / f"later_{seed}.png")
+            write_mask(root / "masks" / f"later_{seed}.png", drawing.mask, shapes.CLASSES)
 
-    models.prepared = edited(drawn, models.folder / "edited", another, "")
-    assert len(models.store.rows("test")) >= len(test)
+    models.prepared = edited(drawn, models.folder / "grown", more, "")
+    joined = {str(name) for name in models.store.manifest["id"].iloc[models.store.rows("test")]} - before
+    assert joined
+    shutil.rmtree(models.folder / "evaluated")  # on the test images of before
     assert models.decide(0).outcome == "promote"
+
+    def relabelled(root: Path, name: str) -> None:
+        more(root, "")
+        relabel(root, name)
+
+    models.prepared = edited(drawn, models.folder / "relabelled", relabelled, min(joined))
+    shutil.rmtree(models.folder / "evaluated")
+    assert f"any more: 1 images changed ({min(joined)})" in models.decide(2).reason
+
+
+def test_a_change_that_was_accepted_is_what_later_ones_are_held_against(models: Registry, drawn: Path) -> None:
+    models.decide(0)
+    name = str(models.store.manifest["id"].iloc[models.store.rows("test")[0]])
+    models.prepared = edited(drawn, models.folder / "edited", brighten, name)
+    shutil.rmtree(models.folder / "evaluated")
+    assert models.decide(1, settings=OPEN | {"test_set": models.store.digest("test")[:16]}).outcome == "keep"  # it is worse
+    assert "no better" in models.decide(2).reason  # and nothing need be accepted again
 
 
 def test_what_was_fetched_before_is_taken_only_if_it_is_the_version(models: Registry, tmp_path: Path) -> None:

@@ -226,7 +226,7 @@ def test_its_history_is_told_and_the_first_champion_has_none_before_it(retrained
 
 def test_what_the_gate_can_show_is_simulated(retrained: tuple[Project, str]) -> None:
     told = segmodels("simulate-gate", "--years", "2", cwd=retrained[0].folder).stdout
-    assert "independent parts of the test images, where" in told and "the gate" in told and "not worse" in told
+    assert "independent parts of the test images, where" in told and "evidence" in told and "not worse" in told
     wrong = segmodels("simulate-gate", "unet", "vnet", cwd=retrained[0].folder, code=2).stderr
     assert "['unet', 'vnet'] are not two that were evaluated" in wrong and "Traceback" not in wrong
 
