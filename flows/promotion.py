@@ -57,7 +57,7 @@ def decide(
         version = registry.registered(client, project, bundle_folder, best, run_id)
         champion = aliases.aliased(client, project, CHAMPION)
         tested = registry.hashes(store)
-        verdict = _moved_test_set(client, project, store, tested, settings["test_set"])
+        verdict = None if champion is None else _moved_test_set(client, project, store, tested, settings["test_set"])
         if verdict is None:
             best_ever = aliases.aliased(client, project, BEST_EVER)
             verdict = _judge(

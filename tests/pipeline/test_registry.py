@@ -449,6 +449,13 @@ def test_a_test_set_that_has_grown_is_no_other_and_what_joined_it_counts(models:
     assert f"any more: 1 images changed ({min(joined)})" in models.decide(2).reason
 
 
+def test_before_there_is_a_champion_the_test_set_may_change(models: Registry, drawn: Path) -> None:
+    assert models.decide(0, settings=OPEN | {"min_miou": 0.9}).outcome == "refused"
+    name = str(models.store.manifest["id"].iloc[models.store.rows("test")[0]])
+    models.prepared = edited(drawn, models.folder / "edited", relabel, name)
+    assert models.decide(0).outcome == "promote"
+
+
 def test_a_change_that_was_accepted_is_what_later_ones_are_held_against(models: Registry, drawn: Path) -> None:
     models.decide(0)
     name = str(models.store.manifest["id"].iloc[models.store.rows("test")[0]])
