@@ -47,7 +47,7 @@ def change(
     client.set_registered_model_alias(project, CHAMPION, version)
     try:
         wrong = refusal()
-    except BaseException:
+    except BaseException:  # Ctrl-C too: nobody is to be sent to it until the next start
         reconcile(client, project)
         raise
     if wrong is not None:

@@ -32,8 +32,8 @@ def history(project: str) -> list[Entry]:
     """Every version, the newest first."""
     client = tracking.connect()
     found = client.search_model_versions(f"name = '{project}'")
-    aliases = client.get_registered_model(project).aliases if found else {}
-    return sorted((_entry(one, aliases) for one in found), key=lambda one: -one.version)
+    named = client.get_registered_model(project).aliases if found else {}
+    return sorted((_entry(one, named) for one in found), key=lambda one: -one.version)
 
 
 def rollback(project: str, version: str | None = None) -> tuple[str, str]:
@@ -43,7 +43,7 @@ def rollback(project: str, version: str | None = None) -> tuple[str, str]:
         version: the one that was champion before the present one, unless given.
 
     Raises:
-        InputError: there is no such version, or none before, or nothing was ever decided about it.
+        InputError: there is no such version, or none before, it is champion, or nothing was ever decided about it.
         BundleError: it is damaged.
     """
     client = tracking.connect()
@@ -57,6 +57,8 @@ def rollback(project: str, version: str | None = None) -> tuple[str, str]:
             raise InputError(
                 f"version {champion.version} was the first champion; name one: make rollback VERSION=<n>, of `make history`"
             )
+        if wanted == str(champion.version):
+            raise InputError(f"VERSION: {wanted} is the champion already; nothing has changed")
         known = {str(one.version): one for one in client.search_model_versions(f"name = '{project}'")}
         if wanted not in known:
             raise InputError(f"VERSION: {wanted} is none of {project}; there are {', '.join(sorted(known, key=int))}")
@@ -78,7 +80,7 @@ def rollback(project: str, version: str | None = None) -> tuple[str, str]:
     return str(champion.version), wanted
 
 
-def _entry(version: ModelVersion, aliases: dict[str, str]) -> Entry:
+def _entry(version: ModelVersion, named: dict[str, str]) -> Entry:
     decided = json.loads(version.tags[VERDICT]) if VERDICT in version.tags else {}
     return Entry(
         version=int(version.version),
@@ -86,5 +88,5 @@ def _entry(version: ModelVersion, aliases: dict[str, str]) -> Entry:
         registered=datetime.fromtimestamp(version.creation_timestamp / 1000, UTC),
         outcome=decided.get("outcome"),
         reason=decided.get("reason"),
-        aliases=tuple(sorted(name for name, one in aliases.items() if str(one) == str(version.version))),
+        aliases=tuple(sorted(name for name, one in named.items() if str(one) == str(version.version))),
     )

@@ -7,7 +7,7 @@ there has been, so that little losses do not add up.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -89,7 +89,7 @@ class Verdict:
     Attributes:
         reason: one sentence.
         gain: in dataset mIoU.
-        clusters: how many scenes, or images where there are too few scenes, were bet on.
+        clusters: how many scenes were bet on.
         times: what the gamblers have in the end for what they began with, as a natural logarithm, and `times_needed` what they had to have.
         detectable: the smallest gain this test set shows four times in five; None if it shows none.
         worse, better: clusters in which the challenger is off by more than betting.CLIP.
@@ -105,8 +105,8 @@ class Verdict:
     detectable: float | None = None
     worse: int = 0
     better: int = 0
-    classes: Sequence[Change] = field(default=())
-    slices: Sequence[Change] = field(default=())
+    classes: Sequence[Change] = ()
+    slices: Sequence[Change] = ()
     anchor: Change | None = None
 
 
@@ -123,7 +123,7 @@ def decide(
     seed: int = 0,
     resamples: int = RESAMPLES,
 ) -> Verdict:
-    """Decide.
+    """Whether the challenger takes the champion's place.
 
     Args:
         scenes: of each image, what it belongs to with others that resemble it.

@@ -36,6 +36,9 @@ def test_the_way_back_is_to_the_champion_before_or_to_any_version(models: Regist
     with pytest.raises(InputError, match="version 1 was the first champion"):  # not forth again, for who goes back twice
         rollback("p")
     assert rollback("p", "2") == ("1", "2")
+    with pytest.raises(InputError, match="VERSION: 2 is the champion already"):
+        rollback("p", "2")
+    assert models.decide(0, settings=OPEN | {"min_miou": 0.01}).outcome == "promote"  # nobody went back from it
     with pytest.raises(InputError, match="VERSION: 7 is none of p; there are 1, 2"):
         rollback("p", "7")
     assert models.champion() == "2"
