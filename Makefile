@@ -3,7 +3,7 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 UV_VERSION := 0.13.9
-# half of a test is a program that starts, on one core; the slow tests train, on all cores
+# half of a test is a program that starts, on one core
 TWO_FILES_AT_A_TIME := --numprocesses 2 --dist loadfile
 # a tool's own program, with telemetry off
 TOOL := $(BIN)/python -m segmodels.environment
@@ -12,7 +12,7 @@ REMOTE_IS_SET = test -n "$$($(TOOL) dvc config core.remote 2>/dev/null)" || \
 export PATH := $(abspath $(BIN)):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo data push pull retrain history rollback serve mlflow doctor check types test-fast test test-slow bench-camvid lock
+.PHONY: help setup demo data push pull retrain up down history rollback reproduce serve mlflow doctor check types test-fast test test-slow bench-camvid lock
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -47,11 +47,21 @@ pull: setup  ## fetch from DVC's remote what this commit's dataset, models and r
 retrain: setup  ## make anew what has changed: prepare, augment, train, evaluate, compare, register
 	$(BIN)/python -m flows.retrain
 
+up: setup  ## start the servers that retrain by the clock and whenever the dataset changes, and say where they are
+	@$(BIN)/segmodels up
+
+down: setup  ## end the servers of `make up`, and what they have started
+	@$(BIN)/segmodels down
+
 history: setup  ## list the versions in the registry, and what was decided about each
 	$(BIN)/segmodels history
 
 rollback: setup  ## make the champion before this one, or any version, champion again: make rollback [VERSION=<n>]
 	$(BIN)/segmodels rollback $(if $(VERSION),--version "$(VERSION)")
+
+reproduce: setup  ## train and score a version anew from its records, and compare: make reproduce VERSION=<n>
+	@test -n "$(VERSION)" || { echo "make reproduce: name the version: make reproduce VERSION=<n>, of make history"; exit 2; }
+	$(BIN)/segmodels reproduce "$(VERSION)"
 
 serve: setup  ## answer images with masks over HTTP, by the champion: make serve [PORT=8808]
 	$(BIN)/python -m flows.serve $(if $(PORT),--port $(PORT))
@@ -72,7 +82,7 @@ types:  ## the types alone
 	$(BIN)/mypy
 
 # threads of two trainings wait for each other: with one each, both take half the time
-test-fast test: export OMP_NUM_THREADS := 1
+test-fast test test-slow: export OMP_NUM_THREADS := 1
 
 test-fast:  ## the fast tests alone, a second each
 	$(BIN)/pytest -m "not slow" --ignore tests/pipeline $(TWO_FILES_AT_A_TIME)
@@ -80,9 +90,9 @@ test-fast:  ## the fast tests alone, a second each
 test: setup  ## every test but the slow ones: under ten minutes
 	$(BIN)/pytest -m "not slow" $(TWO_FILES_AT_A_TIME)
 
-test-slow: setup  ## the slow tests: exports keep one core each, trainings all of them
-	$(BIN)/pytest -m slow --numprocesses 2 tests/pipeline/test_every_architecture.py
-	$(BIN)/pytest -m slow --ignore tests/pipeline/test_every_architecture.py
+test-slow: setup  ## the slow tests: whole retrainings, every network, servers that are killed
+	$(BIN)/pytest -m slow $(TWO_FILES_AT_A_TIME) --dist load tests/pipeline/test_every_architecture.py
+	$(BIN)/pytest -m slow $(TWO_FILES_AT_A_TIME) --ignore tests/pipeline/test_every_architecture.py
 
 bench-camvid: setup  ## CamVid against the ordinary smp loop, an hour: make bench-camvid CAMVID=<folder>
 	@test -n "$(CAMVID)" || { echo "make bench-camvid: name the folder with train.txt: make bench-camvid CAMVID=<folder>"; exit 2; }

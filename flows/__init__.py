@@ -3,11 +3,13 @@
 import os
 from pathlib import Path
 
+from flows import servers
 from segmodels import console, environment
 from segmodels.project import WORK
 
 environment.apply()
-# the temporary server's database and the results stay in the project; a server of one's own is named by PREFECT_API_URL
+servers.join()
+# Prefect's database and the results stay in the project; a server of one's own is named by PREFECT_API_URL
 os.environ.setdefault("PREFECT_HOME", str((WORK / "prefect").resolve()))
 Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)
 # on the terminal what the stages print says more, and `main` tells a failure in a sentence; Prefect's records have the tracebacks

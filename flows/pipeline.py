@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,12 +26,17 @@ from prefect import task
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
 
+from flows import reasons
 from segmodels import atomic
 from segmodels.errors import InputError
-from segmodels.project import CHECKPOINTS, PROGRESS
+from segmodels.project import CHECKPOINTS, DURATIONS, PROGRESS, RAN
 
 MISTAKE = re.compile(r"exited with 2\b")
 """How DVC reports a stage that ended for a mistake in the input: trying again would end the same way."""
+KILLED = re.compile(r"exited with (-\d+|137)\b")
+"""And one that was killed: it goes on where it was."""
+ATTEMPTS, ATTEMPTS_KILLED = 2, 6
+"""How often a stage is tried that fails, and one that is killed."""
 
 # without a stdout DVC keeps its chatter to itself; a stage's own output goes to the file descriptor all the same
 _DVC = (
@@ -45,11 +51,11 @@ _OURS_FIRST = {"PYTHONUNBUFFERED": "1", "PATH": os.pathsep.join([str(Path(sys.ex
 
 
 class StageError(Exception):
-    """A stage failed. `mistake`: for a reason that a retry cannot mend."""
+    """A stage failed. `mistake`: for a reason that a retry cannot mend. `killed`: it did not end by itself."""
 
-    def __init__(self, stage: str, reason: str, *, mistake: bool) -> None:
+    def __init__(self, stage: str, reason: str, *, mistake: bool, killed: bool) -> None:
         super().__init__(f"{stage}: {reason}")
-        self.mistake = mistake
+        self.mistake, self.killed = mistake, killed
 
 
 class RetrainError(Exception):
@@ -58,12 +64,20 @@ class RetrainError(Exception):
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage of dvc.yaml. `upstream` names the stages it waits for; `outs` are its outputs; `options` are for `dvc repro`."""
+    """A stage of dvc.yaml that is due.
+
+    Attributes:
+        upstream: the stages it waits for.
+        outs: its outputs.
+        options: for `dvc repro`.
+        why: what has changed for it, in words; nothing where it only follows from others.
+    """
 
     name: str
     upstream: frozenset[str]
     outs: tuple[Path, ...]
     options: tuple[str, ...] = ()
+    why: tuple[str, ...] = ()
 
     @property
     def candidate(self) -> str | None:
@@ -125,6 +139,27 @@ def version_dataset(path: Path) -> bool:
     return True
 
 
+def dataset_hash(path: Path) -> str:
+    """DVC's hash of the dataset as it lies there."""
+    with _repo() as repo:
+        pointer = path.with_name(f"{path.name}.dvc")
+        if pointer.is_file():
+            [out] = repo.stage.collect(str(pointer))[0].outs
+        else:
+            [out] = repo.stage.create(fname=str(pointer), outs=[str(path)], single_stage=True).outs
+        return str(out.get_hash().value)
+
+
+def trained_on(path: Path) -> str | None:
+    """DVC's hash of the dataset that the stages have run on, by dvc.lock; None before the first time."""
+    with _repo() as repo:
+        for stage in repo.index.stages:
+            for dependency in stage.deps:
+                if Path(dependency.fs_path) == path.resolve():
+                    return dependency.hash_info.value if dependency.hash_info else None
+    return None
+
+
 def stored(revision: str | None, path: Path) -> bytes:
     """A file of a stage's outputs as it was at a git revision, from DVC's cache or a remote; None: as it is now.
 
@@ -156,8 +191,8 @@ def stale(unwatched: Mapping[str, bool]) -> list[Stage]:
     changed = {name for name, differs in unwatched.items() if differs}
     with _repo() as repo:
         graph: networkx.DiGraph[Any] = repo.index.graph.reverse()  # DVC's edges go from a stage to what it needs
-        told = changed.union(repo.status())
-        due = [stage for stage in graph if stage.addressing in told]
+        accounts = repo.status()
+        due = [stage for stage in graph if stage.addressing in accounts or stage.addressing in changed]
         pending = set(due).union(*(networkx.descendants(graph, stage) for stage in due))
         return [
             Stage(
@@ -165,6 +200,8 @@ def stale(unwatched: Mapping[str, bool]) -> list[Stage]:
                 upstream=frozenset(other.addressing for other in graph.predecessors(stage) if other in pending),
                 outs=tuple(Path(out.fs_path).relative_to(repo.root_dir) for out in stage.outs),
                 options=("--no-run-cache",) * (stage.addressing in unwatched) + ("--force",) * (stage.addressing in changed),
+                why=reasons.told(accounts.get(stage.addressing, ()))
+                + ("its weights file holds something else",) * (stage.addressing in changed),
             )
             for generation in networkx.topological_generations(graph)
             for stage in generation
@@ -176,9 +213,9 @@ def stale(unwatched: Mapping[str, bool]) -> list[Stage]:
     task_run_name="{stage.name}",
     cache_policy=NO_CACHE,  # what it reads are files, which Prefect cannot see
     persist_result=False,
-    retries=1,
+    retries=ATTEMPTS_KILLED - 1,
     retry_delay_seconds=5,
-    retry_condition_fn=lambda _task, _run, state: not _is_mistake(state),
+    retry_condition_fn=lambda _task, run, state: _is_worth_it(run.run_count, state),
 )
 def run_stage(stage: Stage, *, relayed: bool, environment: dict[str, str]) -> None:
     """Run one stage, if DVC does not find that nothing has changed.
@@ -192,10 +229,56 @@ def run_stage(stage: Stage, *, relayed: bool, environment: dict[str, str]) -> No
         StageError: it failed.
     """
     watched = _watched(str(stage.candidate)) if stage.kind == "train" else contextlib.nullcontext()
-    with watched:
-        _run("repro", "-s", *stage.options, stage.name, relayed=relayed, environment=environment)
+    with watched, _timed(stage.name) as ran:
+        _run("repro", "-s", *stage.options, stage.name, relayed=relayed, environment=environment | ran)
     if stage.kind == "train":  # the bundle is in DVC's cache: nothing is left to resume
         shutil.rmtree(CHECKPOINTS / str(stage.candidate), ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _timed(name: str) -> Iterator[dict[str, str]]:
+    """Note what a stage took; yields variables for it. One whose results DVC had already has taken no time worth a note."""
+    DURATIONS.mkdir(parents=True, exist_ok=True)
+    mark, began = DURATIONS / f".{name}.ran", time.monotonic()
+    mark.unlink(missing_ok=True)
+    yield {RAN: str(mark.resolve())}
+    if mark.exists():
+        mark.unlink()
+        atomic.write_text(DURATIONS / name, f"{time.monotonic() - began:.1f}")
+
+
+def durations() -> dict[str, float]:
+    """The seconds that each stage took when it last ran to its end, by its name."""
+    if not DURATIONS.is_dir():
+        return {}
+    return {path.name: float(path.read_text()) for path in DURATIONS.iterdir() if not path.name.startswith(".")}
+
+
+def reproduce(clone: Path, candidate: str) -> None:
+    """Make a candidate again in a clone of this repository: its dataset comes from DVC's cache or a remote, its training from nowhere.
+
+    Raises:
+        StageError: a stage failed.
+    """
+    with _repo() as repo:
+        cache = str(repo.cache.local.path)
+        remote = repo.config["core"].get("remote")
+    local = Path(".dvc/config.local")
+    if local.is_file():  # where remotes and how to reach them may stand
+        shutil.copy(local, clone / local)
+    _run("cache", "dir", "--local", cache, folder=clone)
+    _run(*(("pull",) if remote else ("checkout",)), "data/raw.dvc", folder=clone)
+    own = {"MLFLOW_TRACKING_URI": "sqlite:///mlflow.db"}  # its records are none of the project's
+    with Repo(str(clone)) as repo:
+        graph = repo.index.graph.reverse()
+        needed = [stage for stage in graph if stage.addressing == f"evaluate@{candidate}"]
+        if not needed:
+            raise InputError(f"dvc.yaml: has no stage evaluate@{candidate}")
+        before = networkx.ancestors(graph, needed[0])
+        names = [one.addressing for one in networkx.topological_sort(graph) if one in before and not one.is_data_source]
+    for name in [*names, f"evaluate@{candidate}"]:
+        anew = ("--force", "--no-run-cache") if name.partition("@")[0] in ("train", "evaluate") else ()
+        _run("repro", "-s", *anew, name, folder=clone, environment=own)
 
 
 def discard(stages: Sequence[Stage]) -> None:
@@ -207,9 +290,12 @@ def discard(stages: Sequence[Stage]) -> None:
             out.unlink(missing_ok=True)
 
 
-def _is_mistake(state: Any) -> bool:
+def _is_worth_it(attempts: int, state: Any) -> bool:
+    """Whether to try a stage again that has been tried so often."""
     error = state.result(raise_on_failure=False)
-    return isinstance(error, StageError) and error.mistake
+    if not isinstance(error, StageError):
+        return attempts < ATTEMPTS
+    return not error.mistake and attempts < (ATTEMPTS_KILLED if error.killed else ATTEMPTS)
 
 
 @contextlib.contextmanager
@@ -221,7 +307,7 @@ def _repo() -> Iterator[Repo]:
         raise InputError(f"DVC cannot go on: {error}") from error
 
 
-def _run(*arguments: str, relayed: bool = False, environment: dict[str, str] | None = None) -> None:
+def _run(*arguments: str, relayed: bool = False, environment: dict[str, str] | None = None, folder: Path | None = None) -> None:
     """Run a DVC command in a process of its own: two in one process would share its state and its lock."""
     process = subprocess.Popen(
         [*_DVC, "--wait-for-lock", *arguments],
@@ -229,6 +315,7 @@ def _run(*arguments: str, relayed: bool = False, environment: dict[str, str] | N
         stderr=subprocess.PIPE,
         text=True,
         errors="replace",
+        cwd=folder,
         env=os.environ | _OURS_FIRST | (environment or {}),
     )
     said: deque[str] = deque(maxlen=40)
@@ -248,7 +335,8 @@ def _run(*arguments: str, relayed: bool = False, environment: dict[str, str] | N
     if code != 0:
         text = "".join(said)
         reason = _reason(said) or f"dvc {' '.join(arguments)} ended with {code}"
-        raise StageError(arguments[-1], reason, mistake=MISTAKE.search(text) is not None)
+        killed = code < 0 or KILLED.search(text) is not None
+        raise StageError(arguments[-1], reason, mistake=MISTAKE.search(text) is not None, killed=killed)
 
 
 def _relay(source: IO[str] | None, sink: IO[str], said: deque[str] | None) -> None:

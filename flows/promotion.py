@@ -11,7 +11,7 @@ from typing import Any
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 
-from flows import aliases, registry
+from flows import aliases, registry, reproduction
 from flows.aliases import BEST_EVER, CHAMPION
 from flows.standing import DECISION, LEFT, PREVIOUS, VERDICT, Decision, decision_key
 from segmodels import console, gate, locks, receipt, tracking
@@ -54,6 +54,7 @@ def decide(
     # an alias is no compare-and-swap: in this folder one process decides at a time
     with locks.held(LOCKS / f"registry-{project}", on_wait=_wait):
         aliases.reconcile(client, project)
+        reproduction.keep(client, run_id)
         version = registry.registered(client, project, bundle_folder, best, run_id)
         champion = aliases.aliased(client, project, CHAMPION)
         tested = registry.hashes(store)

@@ -1,15 +1,17 @@
 """`make retrain`: runs the flow of retraining.py where something has changed, and says what came out.
 
-On a temporary Prefect server unless PREFECT_API_URL names one. Nothing changed: a few seconds. The demo: see the README.
+On the servers of `make up` if they run, else on a temporary Prefect server unless PREFECT_API_URL names one. Nothing changed: a few
+seconds. The demo: see the README.
 """
 
 import sys
 from pathlib import Path
 
-from flows import pipeline
+from flows import notifications, pipeline
 from flows.pipeline import RetrainError, StageError
-from flows.standing import read_leaderboard, unchanged
+from flows.standing import Decision, read_leaderboard, unchanged
 from segmodels import console, locks, params
+from segmodels.errors import InputError
 from segmodels.params import Params
 from segmodels.project import AUGMENTED, BUNDLES, FACTS, LOCKS, PARAMS, REPORTS
 
@@ -17,32 +19,49 @@ from segmodels.project import AUGMENTED, BUNDLES, FACTS, LOCKS, PARAMS, REPORTS
 def main() -> int:
     """`make retrain`. Exit codes: 0 done, or nothing to do; 1 a stage failed; 2 a mistake in the input."""
     with console.explained():
-        settings = params.read(PARAMS)
-        with locks.held(LOCKS / "retrain", on_wait=lambda: console.say("another retraining runs in this folder; waiting for it")):
-            try:
-                pipeline.forget_ended()
-                outcome = retrain_if_needed(settings)
-            except (RetrainError, StageError) as error:
-                console.error(str(error))
-                return 1
+        try:
+            outcome = retrain_once(params.read(PARAMS), started="by hand")
+        except (RetrainError, StageError) as error:
+            console.error(str(error))
+            return 1
         show(outcome)
     return 0
 
 
-def retrain_if_needed(settings: Params) -> str:
-    """What came out, in a sentence."""
-    decision = unchanged(settings)
-    if decision is not None:
-        return f"nothing has changed, nothing to do: {decision.reason}"
+def retrain_once(settings: Params, *, started: str) -> str:
+    """Retrain if something has changed, when no other retraining runs in this folder; returns what came out, in a sentence.
+
+    Whoever wants to know is told, of what came out and of what failed.
+
+    Raises:
+        RetrainError, StageError: stages failed.
+        InputError: params.yaml or the dataset is not to be used as it is.
+    """
+    with locks.held(LOCKS / "retrain", on_wait=lambda: console.say("another retraining runs in this folder; waiting for it")):
+        try:
+            pipeline.forget_ended()
+            decision = unchanged(settings)
+            outcome = "nothing has changed, nothing to do: {}"
+            if decision is None:
+                decision = _retrained(settings, started)
+                became = "is the champion" if decision.outcome == "promote" else "is registered, and not made champion"
+                outcome = f"models:/{settings.project}/{decision.version} {became}: {{}}"
+        except Exception as error:
+            known = isinstance(error, RetrainError | StageError | InputError)
+            notifications.failed(settings, str(error) if known else f"{type(error).__name__}: {error}", started=started)
+            raise
+        notifications.decided(settings, decision, started=started)
+    return outcome.format(decision.reason)
+
+
+def _retrained(settings: Params, started: str) -> Decision:
     from flows import retraining, temporary_server
     from segmodels import preflight
 
     preflight.check(settings)
     console.say(params.to_yaml(settings))
     temporary_server.start_if_needed()
-    decision = retraining.retrain()
-    became = "is the champion" if decision.outcome == "promote" else "is registered, and not made champion"
-    return f"models:/{settings.project}/{decision.version} {became}: {decision.reason}"
+    return retraining.retrain(started)
 
 
 def show(outcome: str) -> None:

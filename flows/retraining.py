@@ -1,6 +1,7 @@
 """The flow `retrain`: what has changed is made anew, compared, registered, and promoted if it is better."""
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from prefect import allow_failure, flow, task
@@ -9,7 +10,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.futures import PrefectFuture
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows import interruption, pipeline, promotion
+from flows import explanation, interruption, pipeline, promotion
 from flows.pipeline import RetrainError, Stage
 from flows.standing import Decision, begun_from_files, put_back, put_forward, read_leaderboard
 from segmodels import device, params, tracking
@@ -17,20 +18,24 @@ from segmodels.params import Params
 from segmodels.project import AUGMENTED, BUNDLES, EVALUATED, PARAMS, PREPARED, RAW, REPORTS
 
 
-@flow(name="retrain")
-def retrain() -> Decision:
+@flow(name="retrain", flow_run_name="retraining, started {started}")
+def retrain(started: str) -> Decision:
     """prepare -> augment -> train -> evaluate -> compare -> register -> promote, as far as something has changed.
+
+    Args:
+        started: why, for people who look at its run later.
 
     Raises:
         RetrainError: a stage failed.
     """
     settings = params.read(PARAMS)
     with (
-        tracking.retrain_run(settings.project, params=settings.model_dump(mode="json"), dataset=RAW) as run_id,
+        tracking.retrain_run(settings.project, params=settings.model_dump(mode="json"), dataset=RAW, started=started) as run_id,
         interruption.ends_at_once(note=lambda: tracking.killed(run_id)),
     ):
         put_back(settings.project)  # before hours of training: it is served meanwhile
         stages = pipeline.stale(begun_from_files(settings))
+        explanation.note(stages, started=started, now=datetime.now(UTC))
         slots = device.slots() if settings.resources.slots == "auto" else settings.resources.slots
         runner: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=slots)
         in_slots = run_stages.with_options(task_runner=runner)  # type: ignore[arg-type]  # its futures are PrefectFutures
@@ -47,7 +52,7 @@ def retrain() -> Decision:
     return decision
 
 
-@flow(name="stages")
+@flow(name="stages", flow_run_name="stages")
 def run_stages(stages: Sequence[Stage], *, relayed: bool, environment: dict[str, str]) -> dict[str, str | None]:
     """Run every stage when those before it are done; returns the others: with the reason, or None where one before it failed.
 

@@ -22,6 +22,7 @@ from segmodels.project import (
     PARAMS,
     PREPARED,
     PROGRESS,
+    RAN,
     RAW,
     REPORTS,
     SHARDS,
@@ -550,6 +551,9 @@ def compare(path: ParamsPath = PARAMS) -> None:
 def main() -> None:
     """Run a verb. Exit codes: 0 done, 1 a fault of the program or of the machine, 2 a mistake in the input."""
     environment.apply()
+    ran = os.environ.pop(RAN, None)
+    if ran is not None:  # the flow wants to know whether DVC had it run, or had its results already
+        Path(ran).touch()
     with console.explained():
         app()
 

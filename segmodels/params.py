@@ -2,12 +2,15 @@
 
 import json
 import re
+import zoneinfo
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
 import pydantic
 import yaml
+from cronsim import CronSim, CronSimError
 from pydantic import BaseModel, ConfigDict, Field
 
 from segmodels import catalog, safe_yaml
@@ -150,6 +153,45 @@ class Resources(Section):
     slots: Auto | Annotated[int, Field(ge=1)] = "auto"
 
 
+class Schedule(Section):
+    cron: str | None = None  # minute hour day month weekday
+    timezone: str = "UTC"
+    watch_seconds: float | None = Field(default=60, ge=1)  # how often the dataset is looked at
+
+    @pydantic.field_validator("cron")
+    @classmethod
+    def _is_cron(cls, value: str | None) -> str | None:
+        try:
+            if value is not None:
+                CronSim(value, datetime.now())
+        except CronSimError:
+            expected = "expected minute, hour, day, month and weekday, such as '0 3 * * *' for every night at three"
+            raise ValueError(f"is {value!r}; {expected}") from None
+        return value
+
+    @pydantic.field_validator("timezone")
+    @classmethod
+    def _is_timezone(cls, value: str) -> str:
+        if value not in zoneinfo.available_timezones():
+            raise ValueError(f"is {value!r}; expected a name such as UTC or Europe/Berlin")
+        return value
+
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+class Servers(Section):
+    mlflow_port: Port = 5000
+    prefect_port: Port = 4200
+
+
+Event = Literal["promoted", "kept", "failed"]
+
+
+class Notifications(Section):
+    events: list[Event] = ["promoted", "kept", "failed"]
+
+
 class Params(Section):
     project: Name
     # what dvc.yaml names must stand in the file, since DVC knows no defaults: these three, and training.seed
@@ -161,6 +203,9 @@ class Params(Section):
     training: Training
     gate: Gate = Gate()
     resources: Resources = Resources()
+    schedule: Schedule = Schedule()
+    servers: Servers = Servers()
+    notifications: Notifications = Notifications()
 
     def candidate(self, name: str) -> Candidate:
         _check_key("candidates", name, self.candidates)

@@ -17,6 +17,8 @@ DECISIONS = WORK / "decisions"  # what was left to us, by candidate
 LEDGER = WORK / "ledger.db"  # what need not be found out twice
 SHARDS = WORK / "shards"  # what need not be packed twice: the shards of data/prepared, under other names
 PROGRESS = WORK / "progress"
+DURATIONS = WORK / "durations"  # what each stage took last
+RAN = "SEGMODELS_RAN"  # the variable that names a file which a stage leaves when it runs
 LOCKS = WORK / "locks"
 
 

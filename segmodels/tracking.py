@@ -33,6 +33,9 @@ DEFAULT_URI = "sqlite:///mlflow.db"
 PARENT = "SEGMODELS_PARENT_RUN_ID"  # not MLFLOW_RUN_ID, with which a child run would become the parent
 BUNDLE, INPUTS, TEST = "segmodels.bundle_sha256", "segmodels.inputs_sha256", "segmodels.test_sha256"
 
+TEST_MIOU = "test_miou"
+STARTED = "segmodels.started"
+"""Why a retraining was started: by hand, by the clock, or as the dataset has changed."""
 GAVE_UP = "segmodels.gave_up"
 """Why a training was given up: with it there is no hash of its inputs any more."""
 
@@ -65,15 +68,20 @@ def ping() -> None:
 
 
 @contextlib.contextmanager
-def retrain_run(project: str, *, params: dict[str, Any], dataset: Path) -> Iterator[str]:
+def retrain_run(project: str, *, params: dict[str, Any], dataset: Path, started: str) -> Iterator[str]:
     """The parent run of a retraining, with the resolved params; yields its id. It ends as finished, killed or failed, as the block does.
+
+    Args:
+        started: why it was started.
 
     Raises:
         InputError: MLflow cannot be reached.
     """
     client = connect()
     try:
-        run = client.create_run(_experiment(client, project), run_name="retrain", tags={"segmodels.kind": "retrain"})
+        run = client.create_run(
+            _experiment(client, project), run_name="retrain", tags={"segmodels.kind": "retrain", STARTED: started}
+        )
         run_id = str(run.info.run_id)
         client.log_dict(run_id, params, "params.yaml")
         client.log_inputs(run_id, [_lineage(project, dataset, "retraining")])

@@ -1,0 +1,148 @@
+"""What Prefect, DVC and MLflow cost beside the stages themselves, and what two trainings at once gain.
+
+    .venv/bin/python -m segmodels.environment .venv/bin/python benchmarks/orchestration.py unchanged     three minutes
+    .venv/bin/python -m segmodels.environment .venv/bin/python benchmarks/orchestration.py overhead      half an hour
+    .venv/bin/python -m segmodels.environment .venv/bin/python benchmarks/orchestration.py slots         a quarter of an hour
+
+Each works in fresh clones of the commit that is checked out, on the drawn dataset of the demo.
+"""
+
+import os
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import torch
+import typer
+import yaml
+
+from segmodels import device
+
+app = typer.Typer(add_completion=False, no_args_is_help=True)
+REPOSITORY = Path(__file__).parent.parent
+CANDIDATES: dict[str, dict[str, Any]] = {
+    "unet": {"architecture": "unet"},
+    "pspnet": {"architecture": "pspnet", "options": {"depth": 3}},
+    "fcn": {"architecture": "fcn"},
+    "fpn": {"architecture": "fpn"},
+    "linknet": {"architecture": "linknet"},
+    "deeplabv3plus": {"architecture": "deeplabv3plus"},
+}
+NO_THREADS = MappingProxyType({"OMP_NUM_THREADS": "1"})
+
+
+@app.command()
+def unchanged(rounds: int = 5) -> None:
+    """`make retrain` with nothing to do, while the servers of `make up` run."""
+    with project(candidates=["pspnet"], epochs=1) as folder:
+        run(folder, "segmodels", "up")
+        try:
+            run(folder, "flows.retrain")
+            taken = [run(folder, "flows.retrain") for _ in range(rounds)]
+        finally:
+            run(folder, "segmodels", "down")
+        typer.echo(f"nothing to do: {told(taken)} on {machine()}")
+
+
+@app.command()
+def overhead(epochs: int = 8, rounds: int = 2) -> None:
+    """Six candidates by `make retrain`, with the servers up, against the bare commands of the same stages one after the other."""
+    bare, whole = [], []
+    for _ in range(rounds):
+        with project(candidates=list(CANDIDATES), epochs=epochs) as folder:
+            began = time.perf_counter()
+            for verb in ("prepare", "augment light", *(f"train {one}" for one in CANDIDATES)):
+                run(folder, "segmodels", *verb.split())
+            for verb in (*(f"evaluate {one}" for one in CANDIDATES), "compare"):
+                run(folder, "segmodels", *verb.split())
+            bare.append(time.perf_counter() - began)
+        with project(candidates=list(CANDIDATES), epochs=epochs) as folder:
+            run(folder, "segmodels", "up")
+            try:
+                whole.append(run(folder, "flows.retrain"))
+            finally:
+                run(folder, "segmodels", "down")
+        typer.echo(f"bare {bare[-1]:.0f} s, retrain {whole[-1]:.0f} s")
+    ratio = statistics.median(one / other for one, other in zip(whole, bare, strict=True))
+    typer.echo(f"with the gate, registering and asking the champion: {ratio - 1:.1%} more than the bare commands, on {machine()}")
+
+
+@app.command()
+def slots(epochs: int = 8, rounds: int = 3) -> None:
+    """Four trainings that use one thread each, two at once against one after the other."""
+    names = list(CANDIDATES)[:4]
+    seconds: dict[int, list[float]] = {1: [], 2: []}
+    for _ in range(rounds):
+        for count, taken in seconds.items():
+            with project(candidates=names, epochs=epochs, slots=count) as folder:
+                taken.append(run(folder, "flows.retrain", environment=NO_THREADS))
+                typer.echo(f"{count} at once: {taken[-1]:.0f} s")
+    ratio = statistics.median(two / one for one, two in zip(seconds[1], seconds[2], strict=True))
+    typer.echo(f"two at once take {ratio:.2f} of the time, on {machine()}")
+
+
+@contextmanager
+def project(*, candidates: Sequence[str], epochs: int, slots: int = 1) -> Iterator[Path]:
+    """A fresh clone with the demo's dataset."""
+    with tempfile.TemporaryDirectory() as work:
+        folder = Path(os.path.realpath(work)) / "project"
+        subprocess.run(["git", "clone", "-q", str(REPOSITORY), str(folder)], check=True)
+        settings = yaml.safe_load((folder / "params.yaml").read_text(encoding="utf-8"))
+        common: dict[str, Any] = {**settings["candidates"]["unet"], "training": {}}
+        settings["candidates"] = {name: common | CANDIDATES[name] for name in candidates}
+        settings["training"] |= {"epochs": epochs, "early_stopping_patience": None}
+        settings["resources"] = {"slots": slots}
+        settings["schedule"] = {"cron": None, "watch_seconds": None}
+        settings["servers"] = {"mlflow_port": free_port(), "prefect_port": free_port()}
+        (folder / "params.yaml").write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
+        run(folder, "segmodels", "shapes", "data/raw")
+        subprocess.run([sys.executable, "-m", "dvc", "add", "-q", "data/raw"], cwd=folder, check=True)
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def run(folder: Path, module: str, *arguments: str, environment: Mapping[str, str] = MappingProxyType({})) -> float:
+    """The seconds that a program takes; what it says is shown where it fails."""
+    program = ["-c", "from flows.cli import main; main()"] if arguments[:1] in (("up",), ("down",)) else ["-m", module]
+    began = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, *program, *arguments],
+        cwd=folder,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        sys.exit(f"{module} {' '.join(arguments)} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}")
+    return time.perf_counter() - began
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port: int = one.getsockname()[1]
+    return port
+
+
+def told(taken: Sequence[float]) -> str:
+    return f"{statistics.median(taken):.1f} s ({min(taken):.1f} to {max(taken):.1f})"
+
+
+def machine() -> str:
+    return device.describe(torch.device("cpu"))
+
+
+if __name__ == "__main__":
+    app()
