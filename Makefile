@@ -12,7 +12,7 @@ REMOTE_IS_SET = test -n "$$($(TOOL) dvc config core.remote 2>/dev/null)" || \
 export PATH := $(abspath $(BIN)):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo data push pull retrain up down history rollback reproduce serve mlflow doctor check types test-fast test test-slow bench-camvid lock
+.PHONY: help setup demo data push pull retrain up down history rollback reproduce clean-cache serve mlflow doctor check types test-fast test test-slow bench-camvid lock
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -62,6 +62,9 @@ rollback: setup  ## make the champion before this one, or any version, champion 
 reproduce: setup  ## train and score a version anew from its records, and compare: make reproduce VERSION=<n>
 	@test -n "$(VERSION)" || { echo "make reproduce: name the version: make reproduce VERSION=<n>, of make history"; exit 2; }
 	$(BIN)/segmodels reproduce "$(VERSION)"
+
+clean-cache: setup  ## remove from DVC's cache what no commit and no version of the registry needs
+	@$(BIN)/segmodels clean-cache
 
 serve: setup  ## answer images with masks over HTTP, by the champion: make serve [PORT=8808]
 	$(BIN)/python -m flows.serve $(if $(PORT),--port $(PORT))

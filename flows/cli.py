@@ -99,6 +99,15 @@ def down() -> None:
 
 
 @app.command(rich_help_panel="Act")
+def clean_cache(path: ParamsPath = PARAMS) -> None:
+    """Remove from DVC's cache what neither this folder, a branch or tag, nor a version of the registry needs."""
+    from flows.cleaning import clean
+    from segmodels.params import read
+
+    console.say(f"{clean(read(path).project, say=console.say) / 1e6:.1f} MB are free now")
+
+
+@app.command(rich_help_panel="Act")
 def reproduce(
     version: Annotated[str, typer.Argument(help="Of `segmodels history`.")],
     tolerance: Annotated[float, typer.Option(help="How far the test mIoU may lie from what it was.", min=0)] = 0.01,

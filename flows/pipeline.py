@@ -254,31 +254,68 @@ def durations() -> dict[str, float]:
     return {path.name: float(path.read_text()) for path in DURATIONS.iterdir() if not path.name.startswith(".")}
 
 
-def reproduce(clone: Path, candidate: str) -> None:
-    """Make a candidate again in a clone of this repository: its dataset comes from DVC's cache or a remote, its training from nowhere.
-
-    Raises:
-        StageError: a stage failed.
-    """
+def share_cache(clone: Path) -> None:
+    """Have a clone of this repository use its DVC cache, and its remotes."""
     with _repo() as repo:
-        cache = str(repo.cache.local.path)
-        remote = repo.config["core"].get("remote")
+        cache = repo.cache.local_cache_dir
     local = Path(".dvc/config.local")
     if local.is_file():  # where remotes and how to reach them may stand
         shutil.copy(local, clone / local)
     _run("cache", "dir", "--local", cache, folder=clone)
-    _run(*(("pull",) if remote else ("checkout",)), "data/raw.dvc", folder=clone)
+
+
+def reproduce(clone: Path, candidate: str) -> None:
+    """Make a candidate again in a clone that shares the cache: its dataset comes from there or a remote, its training from nowhere.
+
+    Raises:
+        InputError: its dataset is not to be had.
+        StageError: a stage failed.
+    """
+    with _repo() as repo:
+        remote = repo.config["core"].get("remote")
+    try:
+        _run("pull" if remote else "checkout", "data/raw.dvc", folder=clone)
+    except StageError as error:
+        where = f"DVC's cache and the remote {remote}" if remote else "DVC's cache, and there is no remote"
+        raise InputError(
+            f"data/raw.dvc: {where} hold no such dataset any more; fetch it with `dvc fetch` from where it is"
+        ) from error
     own = {"MLFLOW_TRACKING_URI": "sqlite:///mlflow.db"}  # its records are none of the project's
     with Repo(str(clone)) as repo:
         graph = repo.index.graph.reverse()
-        needed = [stage for stage in graph if stage.addressing == f"evaluate@{candidate}"]
-        if not needed:
-            raise InputError(f"dvc.yaml: has no stage evaluate@{candidate}")
-        before = networkx.ancestors(graph, needed[0])
-        names = [one.addressing for one in networkx.topological_sort(graph) if one in before and not one.is_data_source]
-    for name in [*names, f"evaluate@{candidate}"]:
+        [last] = [stage for stage in graph if not stage.is_data_source and stage.name == f"evaluate@{candidate}"]
+        needed = networkx.ancestors(graph, last) | {last}
+        names = [one.name for one in networkx.topological_sort(graph) if one in needed and not one.is_data_source]
+    for name in names:
         anew = ("--force", "--no-run-cache") if name.partition("@")[0] in ("train", "evaluate") else ()
         _run("repro", "-s", *anew, name, folder=clone, environment=own)
+
+
+def collect_garbage(also_used_by: Sequence[Path]) -> int:
+    """Remove from DVC's cache what neither this folder, nor a branch or tag, nor another clone uses; returns the bytes that are free now.
+
+    Raises:
+        InputError: the list of what a folder holds is neither in the cache nor on a remote: what lies in it could not be told from garbage.
+    """
+    with _repo() as repo:
+        cache = Path(repo.cache.local_cache_dir)
+    before = _size(cache)
+    # not the command, which asks, and with `--force` takes a folder without its list for an empty one
+    collect = (
+        "import sys; from dvc.repo import Repo; Repo().gc(workspace=True, all_branches=True, all_tags=True, repos=sys.argv[1:])"
+    )
+    command = [sys.executable, "-c", collect, *map(str, also_used_by)]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        said = [line for line in done.stderr.splitlines() if "dvc.exceptions" in line]
+        raise InputError(
+            f"nothing was removed, as {'; '.join(said) or done.stderr}; `dvc fetch` it, or remove the branch or version"
+        )
+    return before - _size(cache)
+
+
+def _size(folder: Path) -> int:
+    return sum(path.lstat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 def discard(stages: Sequence[Stage]) -> None:

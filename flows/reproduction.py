@@ -68,14 +68,24 @@ def reproduce(project: str, version: str, *, say: Callable[[str], None]) -> Repr
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with tempfile.TemporaryDirectory() as work:
-            records = _records(str(found.run_id), Path(work), version)
-            _check_out(records, scratch)
+        checked_out(found, scratch)
         say(f"making version {version}, {candidate}, again in {scratch}")
         pipeline.reproduce(scratch, candidate)
         return _compared(client, found, candidate, scratch)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def checked_out(version: ModelVersion, clone: Path) -> Path:
+    """The working tree that a version was made from, without its data, in a new clone that shares DVC's cache.
+
+    Raises:
+        InputError: nothing says what it was, or its commit is not here.
+    """
+    with tempfile.TemporaryDirectory() as work:
+        _check_out(_records(str(version.run_id), Path(work), str(version.version)), clone)
+    pipeline.share_cache(clone)
+    return clone
 
 
 def _compared(client: MlflowClient, version: ModelVersion, candidate: str, scratch: Path) -> Reproduction:
@@ -98,7 +108,7 @@ def _records(run_id: str, work: Path, version: str) -> Path:
 
 
 def _check_out(records: Path, scratch: Path) -> None:
-    """The working tree as it was, in a clone that shares DVC's cache."""
+    """The working tree as it was, in a new clone."""
     commit = (records / _COMMIT).read_text(encoding="utf-8")
     if _git("cat-file", "-e", f"{commit}^{{commit}}") is None:
         raise InputError(f"commit {commit} is not in this repository; `git fetch` it")

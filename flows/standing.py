@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mlflow.exceptions import MlflowException
+
 from flows import aliases, pipeline
 from segmodels import digests, locks, tracking
 from segmodels.errors import BundleError
@@ -74,14 +76,21 @@ def _differs(candidate: str, weights: str) -> bool:
 
 
 def unchanged(settings: Params) -> Decision | None:
-    """The decision that stands when neither the dataset nor anything else that a stage depends on has changed; else None."""
+    """The decision that stands when neither the dataset nor anything else that a stage depends on has changed; else None.
+
+    Raises:
+        InputError: MLflow cannot be reached.
+    """
     if pipeline.version_dataset(RAW) or pipeline.stale(begun_from_files(settings)):
         return None
     leaderboard = read_leaderboard()
     best = put_forward(leaderboard)
     key = decision_key(best["bundle_sha256"], leaderboard["test_sha256"], settings.gate.model_dump())
-    put_back(settings.project)
-    return decided(settings.project, key)
+    try:
+        put_back(settings.project)
+        return decided(settings.project, key)
+    except MlflowException as error:
+        raise tracking.unusable(error) from error
 
 
 def put_back(project: str) -> None:

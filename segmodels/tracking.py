@@ -67,6 +67,11 @@ def ping() -> None:
         raise ConnectionError(str(error)) from error
 
 
+def unusable(error: Exception) -> InputError:
+    """What to tell a person when MLflow does not do what it is asked."""
+    return InputError(f"MLflow at {uri()} cannot be used: {error}; start it, or set MLFLOW_TRACKING_URI and who you are there")
+
+
 @contextlib.contextmanager
 def retrain_run(project: str, *, params: dict[str, Any], dataset: Path, started: str) -> Iterator[str]:
     """The parent run of a retraining, with the resolved params; yields its id. It ends as finished, killed or failed, as the block does.
@@ -86,7 +91,7 @@ def retrain_run(project: str, *, params: dict[str, Any], dataset: Path, started:
         client.log_dict(run_id, params, "params.yaml")
         client.log_inputs(run_id, [_lineage(project, dataset, "retraining")])
     except _FAILURES as error:
-        raise InputError(f"MLflow at {uri()} cannot be used: {error}; start it or set MLFLOW_TRACKING_URI") from error
+        raise unusable(error) from error
     try:
         yield run_id
     except BaseException as error:

@@ -117,10 +117,10 @@ def check(servers: Stack, *, datasets: int, kills: int) -> None:
         log = json.loads((folder / "reports" / name / "training.json").read_text())
         assert [one["epoch"] for one in log["epochs"]] == list(range(1, len(log["epochs"]) + 1))
         assert hash_of(folder / "bundles" / name) == log["bundle_sha256"]
-    told = re.findall(r"(unet|pspnet): epoch (\d+) of", (folder / ".segmodels" / "servers" / "worker.log").read_text())
+    told = re.findall(r"(unet|pspnet): epoch (\d+) of", (folder / ".segmodels" / "servers" / "retrain.log").read_text())
     most = 2 * EPOCHS + kills  # a kill costs the epoch under way; one between the end of an epoch and its save costs that one too
     assert len(told) <= most, f"{len(told)} epochs were told, at most {most} are due"
-    (folder / ".segmodels" / "servers" / "worker.log").write_text("")
+    (folder / ".segmodels" / "servers" / "retrain.log").write_text("")
     stray = [
         path
         for root in ("bundles", "reports", "data", ".segmodels/checkpoints")
