@@ -63,7 +63,7 @@ reproduce: setup  ## train and score a version anew from its records, and compar
 	@test -n "$(VERSION)" || { echo "make reproduce: name the version: make reproduce VERSION=<n>, of make history"; exit 2; }
 	$(BIN)/segmodels reproduce "$(VERSION)"
 
-clean-cache: setup  ## remove from DVC's cache what no commit and no version of the registry needs
+clean-cache: setup  ## remove from DVC's cache what no branch, tag or version of the registry needs
 	@$(BIN)/segmodels clean-cache
 
 serve: setup  ## answer images with masks over HTTP, by the champion: make serve [PORT=8808]

@@ -100,11 +100,16 @@ def down() -> None:
 
 @app.command(rich_help_panel="Act")
 def clean_cache(path: ParamsPath = PARAMS) -> None:
-    """Remove from DVC's cache what neither this folder, a branch or tag, nor a version of the registry needs."""
+    """Remove from DVC's cache what neither this folder, the tip of a branch, a tag, nor a version of the registry needs."""
     from flows.cleaning import clean
+    from flows.versioned import StageError
     from segmodels.params import read
 
-    console.say(f"{clean(read(path).project, say=console.say) / 1e6:.1f} MB are free now")
+    try:
+        freed = clean(read(path).project, say=console.say)
+    except StageError as error:
+        raise InputError(f"nothing was removed: {error}") from error
+    console.say(f"{freed / 1e6:.1f} MB are free now")
 
 
 @app.command(rich_help_panel="Act")
@@ -114,8 +119,8 @@ def reproduce(
     path: ParamsPath = PARAMS,
 ) -> None:
     """Train and score a version anew from its records, in a scratch clone, and compare. The registry and this folder stay as they are."""
-    from flows.pipeline import StageError
     from flows.reproduction import reproduce as run
+    from flows.versioned import StageError
     from segmodels.params import read
 
     try:

@@ -1,16 +1,20 @@
 """The flow that the worker runs: by the clock, when the dataset has changed, or when a person asks for it in Prefect."""
 
 import os
+import traceback
 from pathlib import Path
 
 from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
-from prefect.states import Completed
+from prefect.states import Completed, Crashed
 
+from flows import notifications, servers
 from flows import retrain as by_hand
-from flows import servers
+from flows.pipeline import RetrainError
+from flows.versioned import StageError
 from segmodels import locks, params
+from segmodels.errors import InputError
 from segmodels.project import LOCKS, PARAMS
 
 LOG_BYTES = 10_000_000
@@ -25,8 +29,19 @@ def retrain(reason: str = BY_HAND) -> State[str]:
         reason: why it was started.
     """
     _speak_for_itself()
-    with locks.held(alive(str(flow_run.id))):
-        outcome = by_hand.retrain_once(params.read(PARAMS), started=reason)
+    locks.hold_for_life(alive(str(flow_run.id)))  # and not only in here: Prefect is told afterwards how it ended
+    try:
+        settings = params.read(PARAMS)
+    except InputError as error:
+        notifications.failed(None, str(error), started=reason)
+        raise
+    try:
+        outcome = by_hand.retrain_once(settings, started=reason)
+    except (RetrainError, StageError, InputError):
+        raise
+    except Exception as error:  # a server went away, or the disk is full: the watcher has it begun again
+        traceback.print_exc()
+        return Crashed(message=f"{type(error).__name__}: {error}")
     return Completed(message=outcome, data=outcome)
 
 

@@ -21,8 +21,8 @@ CHANGED = "dataset.changed"
 
 
 def name(project: str) -> str:
-    """Of the deployment that retrains."""
-    return project
+    """Of the deployment that retrains in this folder."""
+    return f"{project}-{servers.here()}"
 
 
 def resource(project: str) -> str:
@@ -36,10 +36,10 @@ def apply() -> None:
     with get_client(sync_client=True) as client:
         template = ProcessWorker.get_default_base_job_template()
         with contextlib.suppress(ObjectAlreadyExists):
-            client.create_work_pool(WorkPoolCreate(name=servers.POOL, type="process", base_job_template=template))
+            client.create_work_pool(WorkPoolCreate(name=servers.pool(), type="process", base_job_template=template))
     cron = settings.schedule.cron
     trigger = DeploymentEventTrigger(
-        name=f"{settings.project}: the dataset has changed",
+        name=f"{name(settings.project)}: the dataset has changed",
         expect={CHANGED},
         match={"prefect.resource.id": resource(settings.project)},
         parameters={"reason": "the dataset has changed, {{ event.payload.digest }}"},
@@ -56,7 +56,7 @@ def apply() -> None:
         schedule=schedule,
         triggers=[trigger],
         concurrency_limit=ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.ENQUEUE),
-        work_pool_name=servers.POOL,
+        work_pool_name=servers.pool(),
         job_variables={"working_dir": str(Path.cwd())},
     )
     deployment.apply()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from flows import pipeline
+from flows import pipeline, versioned
 from flows.pipeline import Stage
 from flows.standing import begun_from_files
 from segmodels import atomic, device, locks
@@ -47,7 +47,7 @@ def explain(settings: Params) -> Explanation:
     with locks.held_if_free(LOCKS / "retrain") as free:
         if not free:
             return Explanation(_last(), (), None, is_running=True)
-        pipeline.forget_ended()
+        versioned.forget_ended()
         stages = pipeline.stale(begun_from_files(settings))
     took = pipeline.durations()
     expected = {stage.name: _expected(stage, took) for stage in stages}

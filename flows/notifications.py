@@ -6,7 +6,9 @@ between. Somebody who cannot be told is no reason to fail.
 
 import json
 import os
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 
 from flows.standing import Decision
 from segmodels import atomic, console
@@ -30,26 +32,39 @@ def decided(settings: Params, decision: Decision, *, started: str) -> None:
     atomic.write_text(_TOLD, json.dumps(told))
 
 
-def failed(settings: Params, reason: str, *, started: str) -> None:
-    """Tell that a retraining failed, and why."""
+def failed(settings: Params | None, reason: str, *, started: str) -> None:
+    """Tell that a retraining failed, and why.
+
+    Args:
+        settings: None where params.yaml cannot be read.
+    """
     _tell(settings, "failed", f"the retraining failed: {reason}", started)
 
 
-def _tell(settings: Params, event: Event, text: str, started: str) -> None:
+def _tell(settings: Params | None, event: Event, text: str, started: str) -> None:
+    project = settings.project if settings is not None else Path.cwd().name
+    wanted = settings.notifications.events if settings is not None else [event]
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    line = {"time": now, "project": settings.project, "event": event, "text": text, "started": started}
-    LOG.parent.mkdir(parents=True, exist_ok=True)
-    with LOG.open("a", encoding="utf-8") as log:
-        log.write(json.dumps(line, ensure_ascii=False) + "\n")
-    addresses = os.environ.get(ADDRESSES, "").split()
-    if event not in settings.notifications.events or not addresses:
+    line = {"time": now, "project": project, "event": event, "text": text, "started": started}
+    try:
+        LOG.parent.mkdir(parents=True, exist_ok=True)
+        with LOG.open("a", encoding="utf-8") as log:
+            log.write(json.dumps(line, ensure_ascii=False) + "\n")
+        if event in wanted:
+            _send(os.environ.get(ADDRESSES, "").split(), f"{project}: {event}", f"{text}\n\nStarted {started}.")
+    except Exception as error:  # such as a full disk, or anything that one of a hundred services comes up with
+        console.error(f"{text}; that could not be told: {error}")
+
+
+def _send(addresses: Sequence[str], title: str, body: str) -> None:
+    if not addresses:
         return
     import apprise  # which takes a second
 
-    for address in addresses:
-        kind = address.partition(":")[0]  # the rest may be secret
+    for number, address in enumerate(addresses, start=1):
+        kind = address.partition("://")[0] if "://" in address else "?"  # the rest may be secret
         one = apprise.Apprise()
         if not one.add(address):
-            console.error(f"{ADDRESSES}: one of its addresses, {kind}:..., is none that apprise knows")
-        elif not one.notify(title=f"{settings.project}: {event}", body=f"{text}\n\nStarted {started}."):
-            console.error(f"{ADDRESSES}: {kind}:... could not be told that {text}")
+            console.error(f"{ADDRESSES}: address {number}, {kind}://..., is none that apprise knows")
+        elif not one.notify(title=title, body=body):
+            console.error(f"{ADDRESSES}: address {number}, {kind}://..., could not be told: {title}")

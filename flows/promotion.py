@@ -11,8 +11,9 @@ from typing import Any
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 
-from flows import aliases, registry, reproduction
+from flows import aliases, cleaning, registry, reproduction
 from flows.aliases import BEST_EVER, CHAMPION
+from flows.snapshot import Tree
 from flows.standing import DECISION, LEFT, PREVIOUS, VERDICT, Decision, decision_key
 from segmodels import console, gate, locks, receipt, tracking
 from segmodels.bundle import Bundle
@@ -38,6 +39,7 @@ def decide(
     reports: Path,
     run_id: str,
     num_candidates: int,
+    made_from: Tree | None,
 ) -> Decision:
     """Register the candidate that is put forward unless its bundle is registered, and make it champion if it passes the gate.
 
@@ -49,12 +51,15 @@ def decide(
         counted: the folder that `evaluate` wrote the candidate's counts into.
         run_id: the MLflow run that the version belongs to.
         num_candidates: among how many it was chosen, on the test images.
+        made_from: the working tree when the retraining began; None where git does not tell.
     """
     client, store = tracking.connect(), Store(prepared)
     # an alias is no compare-and-swap: in this folder one process decides at a time
     with locks.held(LOCKS / f"registry-{project}", on_wait=_wait):
         aliases.reconcile(client, project)
-        reproduction.keep(client, run_id)
+        if made_from is not None:
+            reproduction.keep(client, run_id, made_from)
+        cleaning.note(project)
         version = registry.registered(client, project, bundle_folder, best, run_id)
         champion = aliases.aliased(client, project, CHAMPION)
         tested = registry.hashes(store)

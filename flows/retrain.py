@@ -7,9 +7,10 @@ seconds. The demo: see the README.
 import sys
 from pathlib import Path
 
-from flows import notifications, pipeline
-from flows.pipeline import RetrainError, StageError
+from flows import notifications, versioned
+from flows.pipeline import RetrainError
 from flows.standing import Decision, read_leaderboard, unchanged
+from flows.versioned import StageError
 from segmodels import console, locks, params
 from segmodels.errors import InputError
 from segmodels.params import Params
@@ -39,16 +40,15 @@ def retrain_once(settings: Params, *, started: str) -> str:
     """
     with locks.held(LOCKS / "retrain", on_wait=lambda: console.say("another retraining runs in this folder; waiting for it")):
         try:
-            pipeline.forget_ended()
+            versioned.forget_ended()
             decision = unchanged(settings)
             outcome = "nothing has changed, nothing to do: {}"
             if decision is None:
                 decision = _retrained(settings, started)
                 became = "is the champion" if decision.outcome == "promote" else "is registered, and not made champion"
                 outcome = f"models:/{settings.project}/{decision.version} {became}: {{}}"
-        except Exception as error:
-            known = isinstance(error, RetrainError | StageError | InputError)
-            notifications.failed(settings, str(error) if known else f"{type(error).__name__}: {error}", started=started)
+        except (RetrainError, StageError, InputError) as error:
+            notifications.failed(settings, str(error), started=started)
             raise
         notifications.decided(settings, decision, started=started)
     return outcome.format(decision.reason)

@@ -10,10 +10,13 @@ from prefect.cache_policies import NO_CACHE
 from prefect.futures import PrefectFuture
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows import explanation, interruption, pipeline, promotion
+from flows import explanation, interruption, pipeline, promotion, snapshot
+from flows.clones import Elsewhere
 from flows.pipeline import RetrainError, Stage
+from flows.snapshot import Tree
 from flows.standing import Decision, begun_from_files, put_back, put_forward, read_leaderboard
 from segmodels import device, params, tracking
+from segmodels.errors import InputError
 from segmodels.params import Params
 from segmodels.project import AUGMENTED, BUNDLES, EVALUATED, PARAMS, PREPARED, RAW, REPORTS
 
@@ -33,13 +36,11 @@ def retrain(started: str) -> Decision:
         tracking.retrain_run(settings.project, params=settings.model_dump(mode="json"), dataset=RAW, started=started) as run_id,
         interruption.ends_at_once(note=lambda: tracking.killed(run_id)),
     ):
+        made_from = snapshot.taken()
         put_back(settings.project)  # before hours of training: it is served meanwhile
         stages = pipeline.stale(begun_from_files(settings))
         explanation.note(stages, started=started, now=datetime.now(UTC))
-        slots = device.slots() if settings.resources.slots == "auto" else settings.resources.slots
-        runner: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=slots)
-        in_slots = run_stages.with_options(task_runner=runner)  # type: ignore[arg-type]  # its futures are PrefectFutures
-        failures = in_slots(stages, relayed=slots > 1, environment={tracking.PARENT: run_id, **device.share_of_cores(slots)})
+        failures = _ran(settings, stages, run_id)
         if "compare" in failures:
             evaluations = {stage.name for stage in stages if stage.kind == "evaluate"}
             if evaluations and evaluations <= failures.keys():  # then there was nothing to compare
@@ -47,7 +48,7 @@ def retrain(started: str) -> Decision:
             raise RetrainError(_listed(failures))
         leaderboard = read_leaderboard()
         runs = record(settings, leaderboard, run_id)
-        decision = decide(settings, leaderboard, runs)
+        decision = decide(settings, leaderboard, runs, made_from)
         publish(leaderboard, decision, runs)
         tracking.conclude(run_id, reports=REPORTS, verdict=f"{decision.outcome}: {decision.reason}")
         if failures:
@@ -55,8 +56,31 @@ def retrain(started: str) -> Decision:
     return decision
 
 
-@flow(name="stages", flow_run_name="stages")
-def run_stages(stages: Sequence[Stage], *, relayed: bool, environment: dict[str, str]) -> dict[str, str | None]:
+def _ran(settings: Params, stages: Sequence[Stage], run_id: str) -> dict[str, str | None]:
+    """Run the stages on this machine or others; returns those that did not run to their end."""
+    environment, elsewhere = {tracking.PARENT: run_id}, None
+    if settings.resources.engine == "ray" and any(stage.kind == "train" for stage in stages):
+        files = [name.partition("@")[2] for name in begun_from_files(settings)]
+        if files:
+            raise InputError(
+                f"resources.engine: ray: {', '.join(files)} would begin from a weights file, which no node has; take `engine: local`"
+            )
+        from flows.ray_engine import Cluster
+
+        elsewhere = Cluster(settings.resources.address)
+        slots = len(settings.candidates)  # those that find no node free wait in the cluster
+    else:
+        slots = device.slots() if settings.resources.slots == "auto" else settings.resources.slots
+        environment |= device.share_of_cores(slots)
+    runner: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=slots)
+    in_slots = run_stages.with_options(task_runner=runner)  # type: ignore[arg-type]  # its futures are PrefectFutures
+    return in_slots(stages, relayed=slots > 1, environment=environment, elsewhere=elsewhere)
+
+
+@flow(name="stages", flow_run_name="stages", validate_parameters=False)
+def run_stages(
+    stages: Sequence[Stage], *, relayed: bool, environment: dict[str, str], elsewhere: Elsewhere | None
+) -> dict[str, str | None]:
     """Run every stage when those before it are done; returns the others: with the reason, or None where one before it failed.
 
     A candidate that fails does not stop the others: `compare` waits for all, and ranks those that have been scored.
@@ -66,7 +90,7 @@ def run_stages(stages: Sequence[Stage], *, relayed: bool, environment: dict[str,
     for stage in stages:
         waits = [_tolerant(futures[name], stage, name) for name in sorted(stage.upstream)]
         futures[stage.name] = pipeline.run_stage.submit(
-            stage, relayed=relayed, environment=environment, wait_for=waits, return_state=False
+            stage, relayed=relayed, environment=environment, elsewhere=elsewhere, wait_for=waits, return_state=False
         )
     failures: dict[str, str | None] = {}
     for name, future in futures.items():
@@ -99,7 +123,7 @@ def record(settings: Params, leaderboard: dict[str, Any], parent: str) -> dict[s
 
 
 @task(cache_policy=NO_CACHE, persist_result=False)
-def decide(settings: Params, leaderboard: dict[str, Any], runs: dict[str, str]) -> Decision:
+def decide(settings: Params, leaderboard: dict[str, Any], runs: dict[str, str], made_from: Tree | None) -> Decision:
     """Register the candidate that is put forward, and promote it if it passes the gate."""
     best = put_forward(leaderboard)
     return promotion.decide(
@@ -113,6 +137,7 @@ def decide(settings: Params, leaderboard: dict[str, Any], runs: dict[str, str]) 
         reports=REPORTS,
         run_id=runs[best["name"]],
         num_candidates=len(leaderboard["candidates"]),
+        made_from=made_from,
     )
 
 

@@ -3,7 +3,10 @@
 Everything that they start carries the folder's name in its environment: by that it is found again, whoever of them was killed.
 """
 
+import contextlib
+import hashlib
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -12,24 +15,25 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 from zoneinfo import ZoneInfo
 
 import psutil
 from cronsim import CronSim
 
+from segmodels import locks
+from segmodels.environment import ENVIRONMENT
 from segmodels.errors import InputError
-from segmodels.project import WORK
+from segmodels.project import LOCKS, WORK
 
 FOLDER = WORK / "servers"
-LOGS = FOLDER
 HOST = "127.0.0.1"
-POOL = "segmodels"
+LOCK = LOCKS / "servers"
 OF, NAME = "SEGMODELS_SERVERS", "SEGMODELS_SERVER"
 """Variables of all that runs there: of which folder it is, and which of the servers."""
 MLFLOW, PREFECT = "MLFLOW_TRACKING_URI", "PREFECT_API_URL"
 FLOW_RUN = "PREFECT__FLOW_RUN_ID"
 PORT = {MLFLOW: "SEGMODELS_MLFLOW_PORT", PREFECT: "SEGMODELS_PREFECT_PORT"}
+_RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
 NOTES_S, STARTS_S, ENDS_S = 15.0, 240.0, 30.0
 
 
@@ -40,6 +44,16 @@ class Running:
     supervisor: psutil.Process
     mlflow: str
     prefect: str
+
+
+def here() -> str:
+    """What tells this folder of this machine from others on one Prefect server."""
+    return hashlib.sha256(f"{socket.gethostname()}:{Path.cwd()}".encode()).hexdigest()[:8]
+
+
+def pool() -> str:
+    """The work pool of this folder's worker."""
+    return f"segmodels-{here()}"
 
 
 def running() -> Running | None:
@@ -68,19 +82,27 @@ def start(*, mlflow_port: int, prefect_port: int, say: Callable[[str], None]) ->
     Raises:
         InputError: a port is taken, or one of them does not come up; the reason is in its log.
     """
+    with locks.held(LOCK, on_wait=lambda: say("they are being started or ended already; waiting for that")):
+        return running() or _started(mlflow_port, prefect_port, say)
+
+
+def _started(mlflow_port: int, prefect_port: int, say: Callable[[str], None]) -> Running:
     end_left_over()
     FOLDER.mkdir(parents=True, exist_ok=True)
     given = {MLFLOW: mlflow_port, PREFECT: prefect_port}
     for variable, port in given.items():
-        if variable not in os.environ and _taken(port):
+        if not os.environ.get(variable) and _taken(port):
             key = f"servers.{'mlflow' if variable == MLFLOW else 'prefect'}_port"
             raise InputError(f"{key}: something else listens at port {port}; set another in params.yaml")
     addresses = {MLFLOW: f"http://{HOST}:{mlflow_port}", PREFECT: f"http://{HOST}:{prefect_port}/api"}
-    ours = {f"{PORT[one]}": "" if one in os.environ else str(port) for one, port in given.items()}
-    environment = addresses | dict(os.environ) | ours | {OF: str(Path.cwd()), "SEGMODELS_PYTHON": sys.executable}
+    ours = {PORT[one]: "" if os.environ.get(one) else str(port) for one, port in given.items()}
+    named = {one: value for one, value in os.environ.items() if value or one not in given}
+    environment = addresses | named | ours | {OF: str(Path.cwd()), "SEGMODELS_PYTHON": sys.executable}
     environment |= {
         f"SEGMODELS_STARTS_{name}": str(bool(ours[PORT[one]])).lower() for name, one in (("MLFLOW", MLFLOW), ("PREFECT", PREFECT))
     }
+    if environment.get(_RETRIES) == ENVIRONMENT[_RETRIES]:
+        environment[_RETRIES] = "5"  # a minute: a server that was killed comes back
     command = [sys.executable, "-m", "supervisor.supervisord", "-c", str(Path(__file__).with_name("supervisord.conf"))]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode != 0:
@@ -102,45 +124,64 @@ def when(cron: str | None, timezone: str, watch_seconds: float | None) -> Iterat
 
 def _wait(say: Callable[[str], None]) -> None:
     end = time.monotonic() + STARTS_S
-    waiting = {"mlflow": "/health", "prefect": "/health", "worker": f"/work_pools/{POOL}/workers/filter"}
+    waiting = ["mlflow", "prefect", "worker"]
     while waiting:
         found = running()
         if found is None and time.monotonic() < end - STARTS_S + NOTES_S:
             time.sleep(0.1)  # the supervisor has not noted its number yet
             continue
         if found is None or time.monotonic() > end:
-            name = next(iter(waiting))
-            stop()
-            raise InputError(f"{name} did not come up; the end of {LOGS / name}.log: {_last(LOGS / f'{name}.log')}")
-        for name, path in list(waiting.items()):
-            if _answers(name, (found.mlflow if name == "mlflow" else found.prefect) + path):
+            _stopped()
+            log = FOLDER / f"{waiting[0]}.log"
+            raise InputError(f"{waiting[0]} did not come up; the end of {log}: {_last(log)}")
+        for name in list(waiting):
+            if _answers(name, found):
                 say(f"{name} is up")
-                del waiting[name]
+                waiting.remove(name)
         time.sleep(0.5)
 
 
-def _answers(name: str, address: str) -> bool:
+def _answers(name: str, found: Running) -> bool:
     import httpx
 
     try:
-        if name == "worker":
-            return any(one["status"] == "ONLINE" for one in httpx.post(address, json={}, timeout=5).raise_for_status().json())
-        return httpx.get(address, timeout=5).is_success
+        if name == "mlflow":  # or it is a file
+            return not found.mlflow.startswith("http") or httpx.get(f"{found.mlflow.rstrip('/')}/health", timeout=5).is_success
+        prefect, auth = found.prefect.rstrip("/"), prefect_auth()
+        if name == "prefect":
+            return httpx.get(f"{prefect}/health", timeout=5).is_success
+        workers = httpx.post(f"{prefect}/work_pools/{pool()}/workers/filter", json={}, timeout=5, auth=auth).raise_for_status()
+        return any(one["status"] == "ONLINE" for one in workers.json())
     except (httpx.HTTPError, ValueError):
         return False
 
 
+def prefect_auth() -> tuple[str, str] | None:
+    """The name and password for Prefect, where it asks for one."""
+    name, found, password = os.environ.get("PREFECT_API_AUTH_STRING", "").partition(":")
+    return (name, password) if found else None
+
+
 def stop() -> bool:
     """End them and all that they have started, and nothing else; false where nothing ran."""
+    with locks.held(LOCK):
+        return _stopped()
+
+
+def _stopped() -> bool:
     runs = {one.pid: one for one in processes() if FLOW_RUN in _environment(one)}
     _end(
-        [one for one in runs.values() if one.ppid() not in runs]
+        [one for one in runs.values() if _parent(one) not in runs]
     )  # first, while there is a Prefect to tell; the rest ends with them
     found = running()
     if found is not None:
-        found.supervisor.terminate()
-        psutil.wait_procs([found.supervisor], ENDS_S)
+        _end([found.supervisor])
     return end_left_over() or bool(runs) or found is not None
+
+
+def end_flow_run(run: str) -> None:
+    """End the processes of a flow run."""
+    _end([one for one in processes() if _environment(one).get(FLOW_RUN) == run])
 
 
 def end_left_over(name: str | None = None) -> bool:
@@ -162,17 +203,35 @@ def processes() -> Iterator[psutil.Process]:
 
 def _end(some: list[psutil.Process]) -> None:
     for process in some:
-        _told(process.terminate)
-    for process in psutil.wait_procs(some, ENDS_S)[1]:
-        _told(process.kill)
-    psutil.wait_procs(some, ENDS_S)
+        _tell(process, signal.SIGTERM)
+    for process in _outlived(some):
+        _tell(process, signal.SIGKILL)
+    _outlived(some)
 
 
-def _told(what: Callable[[], Any]) -> None:
-    try:
-        what()
-    except psutil.NoSuchProcess:
-        return
+def _tell(process: psutil.Process, what: signal.Signals) -> None:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process.send_signal(what)
+
+
+def _outlived(some: list[psutil.Process]) -> list[psutil.Process]:
+    """Those that still run after a while. Zombies do not: in a container there may be nobody who waits for them."""
+    end = time.monotonic() + ENDS_S
+    while (left := [one for one in some if _is_alive(one)]) and time.monotonic() < end:
+        time.sleep(0.1)
+    return left
+
+
+def _is_alive(process: psutil.Process) -> bool:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False
+
+
+def _parent(process: psutil.Process) -> int | None:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return process.ppid()
+    return None
 
 
 def _environment(process: psutil.Process) -> Mapping[str, str]:

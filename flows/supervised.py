@@ -10,16 +10,22 @@ import time
 from pathlib import Path
 
 import httpx
+import psutil
 
 from flows import servers
+from segmodels import console
+from segmodels.errors import InputError
 from segmodels.processes import die_with_parent
 
 
 def main() -> None:
     """Becomes the server."""
-    name = sys.argv[1]
-    servers.end_left_over(name)
+    name, supervisor = sys.argv[1], os.getppid()
     die_with_parent()  # a supervisor that was killed leaves nothing behind
+    if os.getppid() != supervisor or not psutil.pid_exists(supervisor):
+        sys.exit("the supervisor has ended")
+    servers.end_left_over(name)
+    os.environ |= _DEFAULTS.get(name, {}) | {key: value for key, value in os.environ.items() if value}
     if name in ("worker", "watcher"):
         _wait_for_prefect()
     if name == "watcher":
@@ -30,8 +36,19 @@ def main() -> None:
     if name == "worker":
         from flows import deployments
 
-        deployments.apply()
+        try:
+            deployments.apply()
+        except InputError as error:  # what was deployed before still runs, and says what is wrong
+            console.error(str(error))
     os.execv(sys.executable, [sys.executable, "-m", *_command(name)])  # noqa: S606 no shell is what is wanted
+
+
+_DEFAULTS = {
+    # in the environment, as it may hold a password, and everyone sees the arguments of a process
+    "mlflow": {"MLFLOW_BACKEND_STORE_URI": "sqlite:///mlflow.db"},
+    # in memory, as is usual, a server that is started again knows of no flow run that it had let begin, and ends them
+    "prefect": {"PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem"},
+}
 
 
 def _command(name: str) -> list[str]:
@@ -39,12 +56,11 @@ def _command(name: str) -> list[str]:
     return {
         "mlflow": [
             *("mlflow", "server", "--host", servers.HOST, "--port", port, "--workers", "1"),
-            *("--backend-store-uri", os.environ.get("MLFLOW_BACKEND_STORE_URI") or "sqlite:///mlflow.db"),
             # as files in this folder, where they lie without a server too
             *("--no-serve-artifacts", "--default-artifact-root", str(Path("mlruns").resolve())),
         ],
         "prefect": ["prefect", "server", "start", "--host", servers.HOST, "--port", port],
-        "worker": ["prefect", "worker", "start", "--pool", servers.POOL, "--type", "process", "--name", socket.gethostname()],
+        "worker": ["prefect", "worker", "start", "--pool", servers.pool(), "--type", "process", "--name", socket.gethostname()],
     }[name]
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from flows.pipeline import stored
+from flows.versioned import stored
 from segmodels import atomic, console, pictures, versions
 from segmodels.errors import InputError
 from segmodels.project import PREPARED

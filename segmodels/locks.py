@@ -37,6 +37,11 @@ def held_if_free(path: Path) -> Iterator[bool]:
         os.close(handle)
 
 
+def hold_for_life(path: Path) -> None:
+    """Hold the lock at `path` until this process ends, however it does; nobody else may hold it now."""
+    fcntl.flock(_open(path), fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
 def _open(path: Path) -> int:
     path.parent.mkdir(parents=True, exist_ok=True)
     return os.open(path, os.O_CREAT | os.O_RDWR, 0o666)

@@ -151,6 +151,8 @@ class Gate(Section):
 
 class Resources(Section):
     slots: Auto | Annotated[int, Field(ge=1)] = "auto"
+    engine: Literal["local", "ray"] = "local"
+    address: str = "auto"  # of the Ray cluster
 
 
 class Schedule(Section):
@@ -164,6 +166,8 @@ class Schedule(Section):
         try:
             if value is not None:
                 CronSim(value, datetime.now())
+                if re.search(r"[LW]", value.split()[2]) or re.search(r"\dL|#", value.split()[4]):  # Prefect has none of these
+                    raise CronSimError
         except CronSimError:
             expected = "expected minute, hour, day, month and weekday, such as '0 3 * * *' for every night at three"
             raise ValueError(f"is {value!r}; {expected}") from None

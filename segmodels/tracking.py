@@ -29,6 +29,7 @@ from segmodels import console
 from segmodels.errors import InputError, TrainingError
 from segmodels.processes import uninterrupted
 
+VARIABLE = "MLFLOW_TRACKING_URI"
 DEFAULT_URI = "sqlite:///mlflow.db"
 PARENT = "SEGMODELS_PARENT_RUN_ID"  # not MLFLOW_RUN_ID, with which a child run would become the parent
 BUNDLE, INPUTS, TEST = "segmodels.bundle_sha256", "segmodels.inputs_sha256", "segmodels.test_sha256"
@@ -43,7 +44,12 @@ _FAILURES = (MlflowException, OSError)
 
 
 def uri() -> str:
-    return os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_URI
+    return os.environ.get(VARIABLE) or DEFAULT_URI
+
+
+def is_served() -> bool:
+    """Whether a server has the records, which other machines may reach."""
+    return uri().startswith(("http://", "https://"))
 
 
 def connect() -> MlflowClient:
@@ -120,7 +126,7 @@ def versions(project: str, tag: str, value: str) -> list[ModelVersion]:
 
 def address(run_id: str) -> str | None:
     """Where a browser shows a run; None without a server."""
-    if not uri().startswith(("http://", "https://")):
+    if not is_served():
         return None
     return f"{uri().rstrip('/')}/#/experiments/{connect().get_run(run_id).info.experiment_id}/runs/{run_id}"
 

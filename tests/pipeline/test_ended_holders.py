@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from flows import pipeline
+from flows import versioned
 from tests.conftest import PARAMS, make_project
 
 
@@ -41,7 +41,7 @@ def note(path: Path, *, writer: int | None = None, reader: int | None = None) ->
 
 def test_a_zombie_holds_nothing(notes: Path, zombie: int) -> None:
     note(notes, writer=zombie, reader=zombie)
-    pipeline.forget_ended()
+    versioned.forget_ended()
     assert not notes.exists()
 
 
@@ -49,7 +49,7 @@ def test_a_process_that_began_later_did_not_take_it(notes: Path) -> None:
     note(notes, writer=os.getpid())
     before = psutil.Process().create_time() - 60
     os.utime(notes, (before, before))
-    pipeline.forget_ended()
+    versioned.forget_ended()
     assert not notes.exists()
 
 
@@ -57,17 +57,17 @@ def test_a_process_that_began_later_did_not_take_it(notes: Path) -> None:
 def test_a_running_process_keeps_what_it_holds(notes: Path, zombie: int, kind: str) -> None:
     note(notes, **{"writer": zombie, "reader": zombie, kind: os.getpid()})
     before = notes.read_text()
-    pipeline.forget_ended()
+    versioned.forget_ended()
     assert notes.read_text() == before
 
 
 @pytest.mark.parametrize("left", ["", '{"write": {"/project/da'])
 def test_notes_that_a_full_disk_cut_off_hold_nothing(notes: Path, left: str) -> None:
     notes.write_text(left)
-    pipeline.forget_ended()
+    versioned.forget_ended()
     assert not notes.exists()
 
 
 def test_nothing_noted_nothing_done(notes: Path) -> None:
-    pipeline.forget_ended()
+    versioned.forget_ended()
     assert not notes.exists()

@@ -83,7 +83,7 @@ def test_who_cannot_be_told_keeps_nobody_from_going_on_and_no_secret_is_printed(
     monkeypatch.setenv(notifications.ADDRESSES, "nonsense://secret json://user:secret@127.0.0.1:1")
     notifications.failed(settings, "something", started="by hand")
     said = capfd.readouterr().err
-    assert "nonsense:..., is none that apprise knows" in said
-    assert "json:... could not be told" in said
+    assert "address 1, nonsense://..., is none that apprise knows" in said
+    assert "address 2, json://..., could not be told: tiny: failed" in said
     assert "secret" not in said
     assert len(logged()) == 1

@@ -108,6 +108,7 @@ class Registry:
             reports=self.folder / "reports",
             run_id=self.client.create_run(experiment_id).info.run_id,
             num_candidates=num_candidates,
+            made_from=None,
         )
 
     def saved(self, index: int) -> str:

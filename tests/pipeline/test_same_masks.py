@@ -56,6 +56,7 @@ def champion(models: Registry, tmp_path: Path) -> bundle.Bundle:  # noqa: F811
         reports=tmp_path / "reports",
         run_id=models.client.create_run(experiment).info.run_id,
         num_candidates=1,
+        made_from=None,
     )
     assert verdict.outcome == "promote"
     return loaded
