@@ -59,7 +59,7 @@ def explain(settings: Params) -> Explanation:
 def reason(stage: Stage) -> str:
     """Why a stage is due, in a phrase."""
     if not stage.why:
-        return f"follows from {', '.join(sorted(stage.upstream))}"
+        return f"follows from {', '.join(sorted(stage.upstream))}" if stage.upstream else "what it reads has changed"
     more = len(stage.why) - SHOWN
     return "; ".join([*stage.why[:SHOWN], *([f"and {more} more"] if more > 0 else [])])
 

@@ -37,6 +37,20 @@ class Project:
         assert done.returncode == code, done.stdout
         return done.stdout
 
+    def segmodels(self, *arguments: str, code: int = 0) -> str:
+        """Run a verb; returns what was printed, to both streams."""
+        done = subprocess.run(
+            [str(Path(sys.executable).with_name("segmodels")), *arguments],
+            cwd=self.folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=clean_environment(COLUMNS="200", NO_COLOR="1"),
+            check=False,
+        )
+        assert done.returncode == code, done.stdout
+        return done.stdout
+
     def dvc(self, *arguments: str, environment: Mapping[str, str] = MappingProxyType({})) -> str:
         """Run DVC as the Makefile does; returns what was printed, to both streams."""
         command = [sys.executable, "-m", "segmodels.environment", "dvc", *arguments]

@@ -1,6 +1,7 @@
 """`make reproduce`: a version made again from its records, whatever has become of the folder since."""
 
 import hashlib
+import re
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,13 @@ def test_a_version_is_made_again_bit_for_bit_after_everything_has_changed(drawn:
     assert lost not in files_in_cache(project)
     assert first <= files_in_cache(project)
     project.dvc("checkout", "data/raw.dvc")
+    # the dataset as somebody changes it by hand, who has not told DVC yet
+    image = next((project.folder / "data" / "raw" / "images").iterdir())
+    kept = image.read_bytes()
+    image.unlink()
+    image.write_bytes(kept + b" ")
+    assert re.search(r"prepare .*data/raw has changed", project.segmodels("explain"))
+    image.write_bytes(kept)
     before = {path: path.read_bytes() for path in (project.folder / "bundles").rglob("*") if path.is_file()}
     said = project.make("reproduce", "VERSION=1")
     assert "the same weights, bit for bit; test mIoU " in said
