@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 UV_VERSION := 0.13.9
 # half of a test is a program that starts, on one core
 TWO_FILES_AT_A_TIME := --numprocesses 2 --dist loadfile
+ONE_FOR_EACH_ARCHITECTURE := tests/pipeline/test_every_architecture.py tests/pipeline/test_every_architecture_learns.py
 # a tool's own program, with telemetry off
 TOOL := $(BIN)/python -m segmodels.environment
 REMOTE_IS_SET = test -n "$$($(TOOL) dvc config core.remote 2>/dev/null)" || \
@@ -94,8 +95,8 @@ test: setup  ## every test but the slow ones: under ten minutes
 	$(BIN)/pytest -m "not slow" $(TWO_FILES_AT_A_TIME)
 
 test-slow: setup  ## the slow tests: whole retrainings, every network, servers that are killed
-	$(BIN)/pytest -m slow $(TWO_FILES_AT_A_TIME) --dist load tests/pipeline/test_every_architecture.py
-	$(BIN)/pytest -m slow $(TWO_FILES_AT_A_TIME) --ignore tests/pipeline/test_every_architecture.py
+	$(BIN)/pytest -m slow $(TWO_FILES_AT_A_TIME) --dist load $(ONE_FOR_EACH_ARCHITECTURE)
+	$(BIN)/pytest -m slow $(TWO_FILES_AT_A_TIME) $(addprefix --ignore ,$(ONE_FOR_EACH_ARCHITECTURE))
 
 bench-camvid: setup  ## CamVid against the ordinary smp loop, an hour: make bench-camvid CAMVID=<folder>
 	@test -n "$(CAMVID)" || { echo "make bench-camvid: name the folder with train.txt: make bench-camvid CAMVID=<folder>"; exit 2; }

@@ -16,14 +16,14 @@ from segmodels.errors import InputError
 from segmodels.project import LOCKS, WORK
 
 _REGISTRIES = WORK / "registries.json"
-"""Every registry that a version of this folder went to: its address and the project's name there."""
+"""Every registry that a version of this folder went to: MLflow's address, the registry's, and the project's name there."""
 
 
 def note(project: str) -> None:
     """Note where versions of this folder are registered."""
     known = _noted()
-    if (tracking.uri(), project) not in known:
-        atomic.write_json(_REGISTRIES, [*known, (tracking.uri(), project)])
+    if (*_addresses(), project) not in known:
+        atomic.write_json(_REGISTRIES, [*known, (*_addresses(), project)])
 
 
 def clean(project: str, *, say: Callable[[str], None]) -> int:
@@ -37,7 +37,9 @@ def clean(project: str, *, say: Callable[[str], None]) -> int:
         locks.held(reproduction.LOCK, on_wait=lambda: say("a version is being made again; waiting for it")),
     ):
         versions = {
-            (uri, str(one.run_id)): one for uri, name in [*_noted(), (tracking.uri(), project)] for one in _versions(uri, name)
+            (uri, str(one.run_id)): one
+            for uri, at, name in [*_noted(), (*_addresses(), project)]
+            for one in _versions(uri, at, name)
         }
         if not versions:
             raise InputError(
@@ -55,16 +57,20 @@ def clean(project: str, *, say: Callable[[str], None]) -> int:
             shutil.rmtree(work, ignore_errors=True)
 
 
-def _noted() -> list[tuple[str, str]]:
+def _addresses() -> tuple[str, str]:
+    return tracking.uri(), tracking.registry_uri()
+
+
+def _noted() -> list[tuple[str, str, str]]:
     found = json.loads(_REGISTRIES.read_text(encoding="utf-8")) if _REGISTRIES.is_file() else []
-    return [(uri, project) for uri, project in found]
+    return [(uri, at, project) for uri, at, project in found]
 
 
-def _versions(uri: str, project: str) -> list[ModelVersion]:
+def _versions(uri: str, at: str, project: str) -> list[ModelVersion]:
     if uri == tracking.DEFAULT_URI and not Path("mlflow.db").exists():
         return []
     try:
-        return list(MlflowClient(tracking_uri=uri, registry_uri=uri).search_model_versions(f"name = '{project}'"))
+        return list(MlflowClient(tracking_uri=uri, registry_uri=at).search_model_versions(f"name = '{project}'"))
     except MlflowException as error:
         raise InputError(
             f"nothing was removed: versions of {project} are in the registry at {uri}, which does not answer ({error})"

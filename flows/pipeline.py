@@ -20,7 +20,7 @@ from flows import reasons, versioned
 from flows.clones import Elsewhere
 from flows.versioned import StageError
 from segmodels import atomic
-from segmodels.project import CHECKPOINTS, DURATIONS, PROGRESS, RAN
+from segmodels.project import CHECKPOINTS, DURATIONS, FETCHED, PROGRESS, RAN
 
 ATTEMPTS, ATTEMPTS_KILLED = 2, 6
 """How often a stage is tried that fails, and one that is killed."""
@@ -112,6 +112,7 @@ def run_stage(stage: Stage, *, relayed: bool, environment: dict[str, str], elsew
         options = (*options, "--pull")
         if stage.kind == "train":
             elsewhere.make(stage.candidate, environment)
+        environment = environment | {FETCHED: stage.name}
     watched = _watched(str(stage.candidate)) if stage.kind == "train" else contextlib.nullcontext()
     with watched, _timed(stage.name) as ran:
         versioned.run("repro", "-s", *options, stage.name, relayed=relayed, environment=environment | ran)

@@ -65,9 +65,16 @@ def decide(
         tested = registry.hashes(store)
         verdict = None if champion is None else _moved_test_set(client, project, store, tested, settings["test_set"])
         if verdict is None:
-            best_ever = aliases.aliased(client, project, BEST_EVER)
             verdict = _judge(
-                best, version, champion, best_ever, settings=settings, store=store, counted=counted, num_candidates=num_candidates
+                best,
+                version,
+                champion,
+                aliases.aliased(client, project, BEST_EVER),
+                settings=settings,
+                store=store,
+                counted=counted,
+                seen=_seen(client, project),
+                num_candidates=num_candidates,
             )
             registry.remember_test_set(client, project, run_id, tested)
         previous, number = None if champion is None else str(champion.version), str(version.version)
@@ -123,6 +130,7 @@ def _judge(
     settings: dict[str, Any],
     store: Store,
     counted: Path,
+    seen: frozenset[str],
     num_candidates: int,
 ) -> Verdict:
     """What the gate says, and before it, whether there is anything to compare."""
@@ -156,10 +164,19 @@ def _judge(
         classes=[one.name for one in trained(store.classes)],
         scenes=images["scene"].tolist(),
         slices={f"{by} {part}": inside for by, found in parts(images).items() for part, inside in found.items()},
+        seen=images["id"].isin(seen).to_numpy(),
         best=best_of_others,
         rules=Rules.of(settings),
         num_candidates=num_candidates,
     )
+
+
+def _seen(client: MlflowClient, project: str) -> frozenset[str]:
+    """The test images of the last decision; none where they are not on record any more."""
+    try:
+        return frozenset(registry.test_set(client, project))
+    except BundleError:
+        return frozenset()
 
 
 def broken_floors(best: dict[str, Any], settings: dict[str, Any]) -> list[str]:

@@ -67,7 +67,8 @@ def _ran(settings: Params, stages: Sequence[Stage], run_id: str) -> dict[str, st
             )
         from flows.ray_engine import Cluster
 
-        elsewhere = Cluster(settings.resources.address)
+        devices = {name: settings.training_of(name).devices for name in settings.candidates}
+        elsewhere = Cluster(settings.resources.address, devices)
         slots = len(settings.candidates)  # those that find no node free wait in the cluster
     else:
         slots = device.slots() if settings.resources.slots == "auto" else settings.resources.slots

@@ -15,6 +15,7 @@ from typing import IO
 
 import dvc.api
 import psutil
+from configobj import ConfigObj
 from dvc.exceptions import DvcException
 from dvc.repo import Repo
 from dvc.scm import SCMError
@@ -151,8 +152,10 @@ def remote_config() -> str:
             raise InputError(
                 "there is no DVC remote that other machines reach; dvc remote add --default storage ssh://host/folder"
             )
-        lines = [f"    {key} = {value}" for key, value in repo.config["remote"][name].items() if value is not None]
-    return "\n".join(["[core]", f"    remote = {name}", f"['remote \"{name}\"']", *lines, ""])
+        remote = {key: value for key, value in repo.config["remote"][name].items() if value is not None}
+    # what was cut off as it was copied over SSH lies there under its name
+    written = ConfigObj({"core": {"remote": name}, f'remote "{name}"': remote | {"verify": True}})
+    return "\n".join([*written.write(), ""])
 
 
 def share_cache(clone: Path) -> None:

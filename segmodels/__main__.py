@@ -1,6 +1,7 @@
 """The verbs: what `segmodels <verb>` does. Reads params.yaml and hands plain values down; the stages' names are DVC's too."""
 
 import os
+import sys
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -17,6 +18,7 @@ from segmodels.project import (
     DECISIONS,
     EVALUATED,
     FACTS,
+    FETCHED,
     LEDGER,
     LOCKS,
     PARAMS,
@@ -551,6 +553,10 @@ def compare(path: ParamsPath = PARAMS) -> None:
 def main() -> None:
     """Run a verb. Exit codes: 0 done, 1 a fault of the program or of the machine, 2 a mistake in the input."""
     environment.apply()
+    if FETCHED in os.environ:
+        sys.exit(
+            f"{os.environ[FETCHED]}: its results are not on the remote, where a node left them, or something has changed meanwhile"
+        )
     ran = os.environ.pop(RAN, None)
     if ran is not None:  # the flow wants to know whether DVC had it run, or had its results already
         Path(ran).touch()

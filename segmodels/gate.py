@@ -83,6 +83,22 @@ class Change:
 
 
 @dataclass(frozen=True)
+class Movement:
+    """Where a class, or mIoU, went since the last decision, and what that is put down to.
+
+    Attributes:
+        before: the champion's IoU on the images of the last decision; None where none of them shows the class.
+        now: the champion's on those of today: what lies between is the data's.
+        challenger: the challenger's on those of today: what lies between is the model's. Both None where none shows the class.
+    """
+
+    what: str
+    before: float | None
+    now: float | None
+    challenger: float | None
+
+
+@dataclass(frozen=True)
 class Verdict:
     """What was decided, why, and what it was decided from.
 
@@ -94,6 +110,7 @@ class Verdict:
         detectable: the smallest gain this test set shows four times in five; None if it shows none.
         worse, better: clusters in which the challenger is off by more than betting.CLIP.
         anchor: against the best champion ever, where that is not the present one.
+        movements: of mIoU and of each class, where test images have come since the last decision.
     """
 
     outcome: Outcome
@@ -108,6 +125,7 @@ class Verdict:
     classes: Sequence[Change] = ()
     slices: Sequence[Change] = ()
     anchor: Change | None = None
+    movements: Sequence[Movement] = ()
 
 
 def decide(
@@ -117,6 +135,7 @@ def decide(
     classes: Sequence[str],
     scenes: Sequence[str],
     slices: Mapping[str, NDArray[np.bool_]] | None = None,
+    seen: NDArray[np.bool_] | None = None,
     best: Scored | None = None,
     rules: Rules = Rules(),
     num_candidates: int = 1,
@@ -128,6 +147,7 @@ def decide(
     Args:
         scenes: of each image, what it belongs to with others that resemble it.
         slices: parts of the images by name, as what is in them.
+        seen: which of the images the last decision was made on; None where that is not known.
         best: the best champion ever, if it is another than the present one.
         num_candidates: among how many the challenger was chosen on these same images: each of them could have been lucky.
     """
@@ -150,6 +170,7 @@ def decide(
         classes=changed,
         slices=_sliced(challenger, champion, classes, units, slices or {}, seed=seed, resamples=resamples),
         anchor=None if best is None else changes(challenger, best, classes, units, seed=seed, resamples=resamples)[0],
+        movements=() if seen is None or seen.all() or not seen.any() else movements(challenger, champion, classes, seen),
     )
     outcome, reason = _judged(found, challenger.name, champion.name, rules)
     return replace(found, outcome=outcome, reason=reason)
@@ -174,6 +195,14 @@ def changes(
     known = [number for number in range(len(classes)) if not np.isnan(now[number])]
     gain = Change("mIoU", float(now[known].mean()), *significance.interval(significance.means(apart[:, known])))
     return gain, [Change(classes[k], float(now[k]), *significance.interval(apart[:, k])) for k in known]
+
+
+def movements(challenger: Scored, champion: Scored, classes: Sequence[str], seen: NDArray[np.bool_]) -> list[Movement]:
+    """What is put down to the data, and what to the model: the champion on the images seen before, on all, and the challenger on all."""
+    columns = [_ious(one) for one in (_of(champion, seen), champion, challenger)]
+    values = [[float(np.nanmean(column)) if (~np.isnan(column)).any() else np.nan, *column] for column in columns]
+    rows = zip(("mIoU", *classes), *values, strict=True)
+    return [Movement(what, *(None if np.isnan(value) else float(value) for value in found)) for what, *found in rows]
 
 
 def _ious(scored: Scored) -> FloatArray:

@@ -38,8 +38,14 @@ def held_if_free(path: Path) -> Iterator[bool]:
 
 
 def hold_for_life(path: Path) -> None:
-    """Hold the lock at `path` until this process ends, however it does; nobody else may hold it now."""
-    fcntl.flock(_open(path), fcntl.LOCK_EX | fcntl.LOCK_NB)
+    """Hold the lock at `path` until this process ends, however it does."""
+    while True:
+        handle = _open(path)
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(handle), path.stat()):
+                return
+        os.close(handle)  # whoever looked whether it is free has removed it
 
 
 def _open(path: Path) -> int:

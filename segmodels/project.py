@@ -18,6 +18,7 @@ LEDGER = WORK / "ledger.db"  # what need not be found out twice
 SHARDS = WORK / "shards"  # what need not be packed twice: the shards of data/prepared, under other names
 PROGRESS = WORK / "progress"
 DURATIONS = WORK / "durations"  # what each stage took last
+FETCHED = "SEGMODELS_FETCHED"  # the variable that says that a stage's results are fetched, and never made here
 RAN = "SEGMODELS_RAN"  # the variable that names a file which a stage leaves when it runs
 LOCKS = WORK / "locks"
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from segmodels import atomic
-from segmodels.gate import Change, Verdict
+from segmodels.gate import Change, Movement, Verdict
 
 NAMES = ("promotion.json", "promotion.md")
 
@@ -46,7 +46,7 @@ def markdown(verdict: Verdict, *, project: str, version: str, champion: str | No
     ]
     if verdict.anchor is not None:
         lines.append(f"| against the best champion ever | {_points(verdict.anchor)} |")
-    lines += _table("class", verdict.classes) + _table("slice", verdict.slices)
+    lines += _table("class", verdict.classes) + _table("slice", verdict.slices) + _moved(verdict.movements)
     return "\n".join(lines) + "\n"
 
 
@@ -59,6 +59,31 @@ def _table(of: str, changes: Sequence[Change]) -> list[str]:
         "|---|---|",
         *(f"| {one.what.replace('|', '/')} | {_points(one)} |" for one in changes),
     ]
+
+
+def _moved(movements: Sequence[Movement]) -> list[str]:
+    if not movements:
+        return []
+    return [
+        "",
+        "Test images have come since the last decision. What moved is the data's where the champion moved, and the model's where the two differ:",
+        "",
+        "| | champion, images of then | champion, images of now | the data's | challenger | the model's |",
+        "|---|---|---|---|---|---|",
+        *(
+            f"| {one.what.replace('|', '/')} | {_iou(one.before)} | {_iou(one.now)} | {_apart(one.before, one.now)} | {_iou(one.challenger)} | "
+            f"{_apart(one.now, one.challenger)} |"
+            for one in movements
+        ),
+    ]
+
+
+def _iou(value: float | None) -> str:
+    return "none" if value is None else f"{value:.4f}"
+
+
+def _apart(before: float | None, after: float | None) -> str:
+    return "" if before is None or after is None else f"{100 * (after - before):+.2f}"
 
 
 def _points(change: Change) -> str:

@@ -52,8 +52,12 @@ def is_served() -> bool:
     return uri().startswith(("http://", "https://"))
 
 
+def registry_uri() -> str:
+    return os.environ.get("MLFLOW_REGISTRY_URI") or uri()
+
+
 def connect() -> MlflowClient:
-    return MlflowClient(tracking_uri=uri(), registry_uri=os.environ.get("MLFLOW_REGISTRY_URI") or uri())
+    return MlflowClient(tracking_uri=uri(), registry_uri=registry_uri())
 
 
 def is_begun() -> bool:

@@ -33,7 +33,7 @@ REAL = REPOSITORY.parent / "shared" / "data"
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--kills", type=int, default=10, help="how often test_random_kills.py kills a training")
-    parser.addoption("--faults", type=int, default=5, help="how often test_soak.py kills or stops a server, a flow or a training")
+    parser.addoption("--faults", type=int, default=3, help="how often test_soak.py kills or stops a server, a flow or a training")
     parser.addoption("--seed", type=int, default=0, help="which, and when")
 
 

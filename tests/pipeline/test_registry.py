@@ -428,6 +428,7 @@ def test_nothing_is_promoted_on_a_test_set_that_moved(
 def test_a_test_set_that_has_grown_is_no_other_and_what_joined_it_counts(models: Registry, drawn: Path) -> None:
     models.decide(1)
     before = {str(name) for name in models.store.manifest["id"].iloc[models.store.rows("test")]}
+    scored_before = models.miou(1)
 
     def more(root: Path, _: str) -> None:
         for seed in range(20):
@@ -440,6 +441,15 @@ def test_a_test_set_that_has_grown_is_no_other_and_what_joined_it_counts(models:
     assert joined
     shutil.rmtree(models.folder / "evaluated")  # on the test images of before
     assert models.decide(0).outcome == "promote"
+    # what the champion lost or won by the new images alone is the data's
+    moved = json.loads((models.folder / "reports" / "promotion.json").read_text())["movements"][0]
+    assert moved == {
+        "what": "mIoU",
+        "before": pytest.approx(scored_before),
+        "now": pytest.approx(models.miou(1)),
+        "challenger": pytest.approx(models.miou(0)),
+    }
+    assert "Test images have come since the last decision" in (models.folder / "reports" / "promotion.md").read_text()
 
     def relabelled(root: Path, name: str) -> None:
         more(root, "")
