@@ -22,7 +22,7 @@ from segmodels.errors import BundleError
 from segmodels.gate import Rules, Scored, Verdict
 from segmodels.predict import Predictor
 from segmodels.project import LOCKS
-from segmodels.samples import trained
+from segmodels.samples import ImageKind, trained
 from segmodels.scoring import score
 from segmodels.store import Store
 
@@ -88,14 +88,7 @@ def decide(
         tell(verdict)
         key = decision_key(best["bundle_sha256"], test_sha256, settings)
         if verdict.outcome == "promote" and previous != number:
-            wrong = aliases.change(
-                client,
-                project,
-                number,
-                refusal=lambda: registry.refusal(f"models:/{project}@{CHAMPION}", store.kind),
-                best_ever=verdict.anchor is None or verdict.anchor.difference >= 0,
-                tags=({PREVIOUS: previous} if previous else {}) | _noted(verdict, number),
-            )
+            wrong = _promote(client, project, number, verdict, previous=previous, kind=store.kind)
             if wrong is not None:
                 reason = f"{best['name']} does not answer as MLflow loads it: {wrong}"
                 verdict, key = replace(verdict, outcome="refused", reason=reason), ""  # it is to be asked again
@@ -105,6 +98,20 @@ def decide(
         # the key comes last: a decision that was cut short is made again
         client.set_model_version_tag(project, number, DECISION, key)
     return Decision(verdict.outcome, verdict.reason, number)
+
+
+def _promote(
+    client: MlflowClient, project: str, number: str, verdict: Verdict, *, previous: str | None, kind: ImageKind
+) -> str | None:
+    """Make a version champion; returns why it does not answer if it does not: then nothing has changed."""
+    return aliases.change(
+        client,
+        project,
+        number,
+        refusal=lambda: registry.refusal(f"models:/{project}@{CHAMPION}", kind),
+        best_ever=verdict.anchor is None or verdict.anchor.difference >= 0,
+        tags=({PREVIOUS: previous} if previous else {}) | _noted(verdict, number),
+    )
 
 
 def _wait() -> None:

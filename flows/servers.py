@@ -170,9 +170,8 @@ def stop() -> bool:
 
 def _stopped() -> bool:
     runs = {one.pid: one for one in processes() if FLOW_RUN in _environment(one)}
-    _end(
-        [one for one in runs.values() if _parent(one) not in runs]
-    )  # first, while there is a Prefect to tell; the rest ends with them
+    # first, while there is a Prefect to tell; what they started ends with them
+    _end([one for one in runs.values() if _parent(one) not in runs])
     found = running()
     if found is not None:
         _end([found.supervisor])
