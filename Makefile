@@ -95,8 +95,8 @@ test: setup  ## every test but the slow ones: under ten minutes
 	$(BIN)/pytest -m "not slow" $(TWO_FILES_AT_A_TIME)
 
 test-slow: setup  ## the slow tests: whole retrainings, every network, servers that are killed
-	$(BIN)/pytest -m slow $(TWO_FILES_AT_A_TIME) --dist load $(ONE_FOR_EACH_ARCHITECTURE)
-	$(BIN)/pytest -m slow $(TWO_FILES_AT_A_TIME) $(addprefix --ignore ,$(ONE_FOR_EACH_ARCHITECTURE))
+	$(BIN)/pytest -m slow $(TWO_FILES_AT_A_TIME) --durations 30 --dist load $(ONE_FOR_EACH_ARCHITECTURE)
+	$(BIN)/pytest -m slow $(TWO_FILES_AT_A_TIME) --durations 30 $(addprefix --ignore ,$(ONE_FOR_EACH_ARCHITECTURE))
 
 bench-camvid: setup  ## CamVid against the ordinary smp loop, an hour: make bench-camvid CAMVID=<folder>
 	@test -n "$(CAMVID)" || { echo "make bench-camvid: name the folder with train.txt: make bench-camvid CAMVID=<folder>"; exit 2; }

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pycocotools import mask as run_lengths
 
 from segmodels.errors import DatasetError
-from segmodels.images import read_codes, read_layer, read_mask
+from segmodels.images import read_bitmap, read_codes, read_layer, read_mask
 from segmodels.samples import IGNORE_INDEX, Int32Array, SegmentationClass, UInt8Array, trained
 
 BACKGROUND = "background"
@@ -138,7 +138,8 @@ class Region:
         rings: closed lines of corners, N x 2, x and y in pixels from the image's upper left corner. One that lies within another and
             runs the other way round is a hole in it.
         runs: instead of rings, run lengths as COCO has them (`{"counts": ..., "size": [height, width]}`).
-        bitmap: instead of both, the pixels of a box whose upper left corner is at `corner` (row, column).
+        bitmap: instead of both, the pixels of a box whose upper left corner is at `corner` (row, column); those of a PNG that are not 0,
+            which is decoded where the region is drawn: by a worker.
         object: whose part it is: regions of the same object have the same; None for one of its own.
         crowd: of many objects that nobody told apart.
     """
@@ -146,27 +147,29 @@ class Region:
     name: str
     rings: Sequence[NDArray[np.float64]] = ()
     runs: Mapping[str, Any] | None = None
-    bitmap: NDArray[np.bool_] | None = None
+    bitmap: NDArray[np.bool_] | bytes | None = None
     corner: tuple[int, int] = (0, 0)
     object: str | None = None
     crowd: bool = False
 
     @property
     def key(self) -> str:
-        arrays = [*self.rings, *([] if self.bitmap is None else [self.bitmap])]
+        encoded = self.bitmap if isinstance(self.bitmap, bytes) else None
+        arrays = [*self.rings, *([self.bitmap] if isinstance(self.bitmap, np.ndarray) else [])]
         pixels = [(one.shape, one.dtype.str, one.tobytes()) for one in arrays]
         runs = None if self.runs is None else sorted(self.runs.items())
-        return _key(self.name, pixels, runs, self.corner, self.object, self.crowd)
+        return _key(self.name, pixels, encoded, runs, self.corner, self.object, self.crowd)
 
     def drawn(self, size_HW: Size, scale: tuple[float, float]) -> NDArray[np.bool_]:
         """The pixels it covers, H x W. Corners are multiplied by `scale`, of x and y."""
         height, width = size_HW
         if self.bitmap is not None:
-            (top, left), (rows, columns) = self.corner, self.bitmap.shape
+            bitmap = read_bitmap(self.bitmap) if isinstance(self.bitmap, bytes) else self.bitmap
+            (top, left), (rows, columns) = self.corner, bitmap.shape
             if top < 0 or left < 0 or top + rows > height or left + columns > width:
                 raise ValueError(f"a box of {columns} x {rows} at column {left}, row {top} reaches beyond the image")
             drawn = np.zeros(size_HW, bool)
-            drawn[top : top + rows, left : left + columns] = self.bitmap
+            drawn[top : top + rows, left : left + columns] = bitmap
             return drawn
         if self.runs is not None:
             runs: Any = dict(self.runs)
@@ -235,9 +238,7 @@ class Regions:
         try:
             return region.drawn(size_HW, (size_HW[1], size_HW[0]) if self.shares else (1, 1))
         except (ValueError, TypeError, KeyError, IndexError, OverflowError) as error:
-            raise DatasetError(
-                f"{self._here}: a {region.name!r} is no polygon or run length ({error}); export it again"
-            ) from error
+            raise DatasetError(f"{self._here}: a {region.name!r} cannot be drawn ({error}); export it again") from error
 
     def _refuse_other_size(self, size_HW: Size) -> None:
         if self.size_HW is not None and self.size_HW != size_HW:

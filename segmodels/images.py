@@ -1,5 +1,6 @@
 """Image and mask files to arrays and back. Only named file formats are opened; anything doubtful is an error, never a guess."""
 
+import io
 import logging
 import re
 import struct
@@ -12,6 +13,7 @@ from typing import IO, Any
 import cv2
 import numpy as np
 import tifffile
+from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from segmodels import bounds
@@ -31,6 +33,8 @@ do, and 0.18 and more when they are scaled bilinearly by 0.5 to 2."""
 _RAW, _SIXTEEN = "segmodels: raw mode", ";16"
 """Where `_decode` keeps how Pillow reads a file's pixels, and what it then says of such as it would cut down to 8 bits."""
 _SIXTEEN_BIT = ("I;16", "I;16B", "I;16L", "I;16N", "I")
+Palette = tuple[list[Color], list[int]]
+"""A picture's colours by their values, and the values that it holds."""
 _EIGHT_BIT = ("1", "L", "P", "RGB", "RGBA", "LA", "CMYK", "YCbCr", "PA")
 
 
@@ -250,7 +254,33 @@ def size_of(path: Path) -> int:
         return 0
 
 
-def palette_of(path: Path) -> tuple[list[Color], list[int]] | None:
+def read_bitmap(png: bytes) -> NDArray[np.bool_]:
+    """Which pixels of a PNG are not 0, H x W.
+
+    Raises:
+        ValueError: too large, truncated or no PNG.
+    """
+    try:
+        with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(png), formats=("PNG",)) as image:
+            if wrong := bounds.too_large(image.width, image.height):
+                raise ValueError(wrong)
+            return np.asarray(image.convert("L")) > 0
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ValueError(f"its mask is no PNG: {error}") from error
+
+
+def palettes(paths: Sequence[Path]) -> list[Palette | str | None]:
+    """Of each file what `palette_of` tells, or what is wrong with it. Runs in a worker."""
+    found = list[Palette | str | None]()
+    for path in paths:
+        try:
+            found.append(palette_of(path))
+        except Exception as error:  # decoders of strangers' files raise what they like
+            found.append(str(error))
+    return found
+
+
+def palette_of(path: Path) -> Palette | None:
     """The palette of a palette PNG and the values that it holds, or None when the file has no palette."""
     image = _open(path)
     return (_colors(image), _present(image)) if image.mode == "P" else None

@@ -1,15 +1,20 @@
 """What several formats share: classes from `classes.json` or from the palettes of mask files."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pydantic
 
+from segmodels import workers
 from segmodels.errors import DatasetError
 from segmodels.formats._files import read_text
-from segmodels.images import palette_of
+from segmodels.images import Palette, palettes
 from segmodels.samples import IGNORE_INDEX, MAX_CLASSES, SegmentationClass, default_color
+
+AT_ONCE = 32
+"""Masks that a worker is given at once."""
+SECONDS_A_MASK = 60.0
 
 
 class _ClassEntry(pydantic.BaseModel):
@@ -83,11 +88,7 @@ def from_palettes(mask_paths: Sequence[Path]) -> list[SegmentationClass] | None:
     The classes are all values up to the largest one used, since a palette always holds 256 colours; 255 is void.
     """
     first, colors, largest = Path(), list[tuple[int, int, int]](), 0
-    for path in mask_paths:
-        try:
-            found = palette_of(path)
-        except DatasetError:
-            continue  # is told where its pair is looked at
+    for path, found in _palettes(mask_paths):
         if found is None and not colors:
             return None
         if found is None:
@@ -108,3 +109,20 @@ def from_palettes(mask_paths: Sequence[Path]) -> list[SegmentationClass] | None:
         return None
     colors += [default_color(value) for value in range(len(colors), largest + 1)]  # a palette may stop short of the values used
     return [SegmentationClass(f"class_{value}", value, colors[value]) for value in range(largest + 1)]
+
+
+def _palettes(mask_paths: Sequence[Path]) -> Iterator[tuple[Path, Palette | None]]:
+    """Each mask's palette, in turn; none of those that cannot be read, or end who reads them: that is told where their pairs are looked at."""
+    chunks = [mask_paths[start : start + AT_ONCE] for start in range(0, len(mask_paths), AT_ONCE)]
+    for chunk, found in zip(chunks, workers.each(palettes, chunks, seconds=_seconds), strict=True):
+        if isinstance(found, workers.Ended):
+            found = [
+                one
+                for alone in workers.each(palettes, [[path] for path in chunk], seconds=_seconds)
+                for one in ([alone.how] if isinstance(alone, workers.Ended) else alone)
+            ]
+        yield from ((path, one) for path, one in zip(chunk, found, strict=True) if not isinstance(one, str))
+
+
+def _seconds(paths: Sequence[Path]) -> float:
+    return SECONDS_A_MASK * len(paths)
