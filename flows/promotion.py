@@ -3,7 +3,7 @@
 import json
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,15 +15,14 @@ from flows import aliases, cleaning, registry, reproduction
 from flows.aliases import BEST_EVER, CHAMPION
 from flows.snapshot import Tree
 from flows.standing import DECISION, LEFT, PREVIOUS, VERDICT, Decision, decision_key
-from segmodels import console, gate, locks, receipt, tracking
-from segmodels.bundle import Bundle
+from segmodels import bundle, console, gate, locks, receipt, tracking
 from segmodels.counts import parts, read_counts
 from segmodels.errors import BundleError
 from segmodels.gate import Rules, Scored, Verdict
 from segmodels.predict import Predictor
 from segmodels.project import LOCKS
 from segmodels.samples import ImageKind, trained
-from segmodels.scoring import score
+from segmodels.scoring import score_shared
 from segmodels.store import Store
 
 
@@ -38,7 +37,6 @@ def decide(
     counted: Path,
     reports: Path,
     run_id: str,
-    num_candidates: int,
     made_from: Tree | None,
 ) -> Decision:
     """Register the candidate that is put forward unless its bundle is registered, and make it champion if it passes the gate.
@@ -50,7 +48,6 @@ def decide(
         settings: the section `gate` of params.yaml.
         counted: the folder that `evaluate` wrote the candidate's counts into.
         run_id: the MLflow run that the version belongs to.
-        num_candidates: among how many it was chosen, on the test images.
         made_from: the working tree when the retraining began; None where git does not tell.
     """
     client, store = tracking.connect(), Store(prepared)
@@ -72,9 +69,9 @@ def decide(
                 aliases.aliased(client, project, BEST_EVER),
                 settings=settings,
                 store=store,
+                bundle_folder=bundle_folder,
                 counted=counted,
                 seen=_seen(client, project),
-                num_candidates=num_candidates,
             )
             registry.remember_test_set(client, project, run_id, tested)
         previous, number = None if champion is None else str(champion.version), str(version.version)
@@ -82,7 +79,6 @@ def decide(
             "bundle_sha256": best["bundle_sha256"],
             "test_sha256": test_sha256,
             "gate": settings,
-            "chosen_among": num_candidates,
         }
         tell = partial(_tell, client, run_id, reports, project=project, version=number, champion=previous, rests_on=rests_on)
         tell(verdict)
@@ -136,9 +132,9 @@ def _judge(
     *,
     settings: dict[str, Any],
     store: Store,
+    bundle_folder: Path,
     counted: Path,
     seen: frozenset[str],
-    num_candidates: int,
 ) -> Verdict:
     """What the gate says, and before it, whether there is anything to compare."""
     name = best["name"]
@@ -154,28 +150,34 @@ def _judge(
         )
     if champion is None:
         return Verdict("promote", f"{name} is the first champion, with test mIoU {best['miou']:.4f}")
-    images, _ = read_counts(counted)
-    images = images.sort_values("id")
-    against, why = _scored(champion, store, images["id"].tolist())
-    anchor = None
+    names = [one.name for one in trained(store.classes)]
+    against, anchor = _opponent(champion, store, names), None
     if best_ever is not None and best_ever.version not in (champion.version, version.version):
-        anchor, _ = _scored(best_ever, store, images["id"].tolist())
-    if against is None and anchor is None:
-        return Verdict("promote", f"{name} replaces version {champion.version}, which {why}")
-    against, best_of_others = (against, anchor) if against is not None else (anchor, None)
-    assert against is not None
-    num_classes = len(trained(store.classes))
-    return gate.decide(
-        Scored.of(name, images, num_classes),
-        against,
-        classes=[one.name for one in trained(store.classes)],
+        anchor = _opponent(best_ever, store, names)
+    if isinstance(against, str):
+        if anchor is None or isinstance(anchor, str):
+            return Verdict("promote", f"{name} replaces version {champion.version}, which {against}")
+        against, anchor = anchor, None
+    images, shared = read_counts(counted), against.classes
+    if shared == names:
+        challenger = Scored.of(name, images, len(names))
+    else:
+        own = bundle.load(bundle_folder)
+        challenger = _scored(name, store, Predictor(own, registry.backend_of(version, own)), shared)
+    verdict = gate.decide(
+        challenger,
+        against.scored,
+        classes=shared,
         scenes=images["scene"].tolist(),
         slices={f"{by} {part}": inside for by, found in parts(images).items() for part, inside in found.items()},
         seen=images["id"].isin(seen).to_numpy(),
-        best=best_of_others,
+        best=anchor.scored if isinstance(anchor, _Opponent) and anchor.classes == shared else None,
         rules=Rules.of(settings),
-        num_candidates=num_candidates,
     )
+    if shared == names:
+        return verdict
+    others = ", ".join(one for one in names if one not in shared)
+    return replace(verdict, reason=f"{verdict.reason}; compared on the classes that both know: {others} is new")
 
 
 def _seen(client: MlflowClient, project: str) -> frozenset[str]:
@@ -197,24 +199,34 @@ def broken_floors(best: dict[str, Any], settings: dict[str, Any]) -> list[str]:
     return broken
 
 
-def _scored(version: ModelVersion, store: Store, ids: Sequence[str]) -> tuple[Scored | None, str]:
-    """A version on the test images of today, as it serves; None if it cannot be, and why. Logged scores are of another day's images."""
+@dataclass(frozen=True)
+class _Opponent:
+    """A version on the test images of today, as it serves, and the dataset's classes that it knows: logged scores are of another day's images."""
+
+    scored: Scored
+    classes: list[str]
+
+
+def _opponent(version: ModelVersion, store: Store, names: Sequence[str]) -> _Opponent | str:
+    """One of the registry; why it cannot be compared, if it cannot."""
     with tempfile.TemporaryDirectory() as work:
         try:
             held = registry.fetch(version, Path(work) / "bundle")
-            if not _fits(held, store):
-                return None, "knows other classes, or images of another kind, than the dataset has now"
-            images = score(store, Predictor(held, registry.backend_of(version, held))).sort_values("id")
+            if held.kind != store.kind or (held.facts.task == "multilabel") != store.labels.overlap:
+                return "is for another task, or for images of another kind, than the dataset has now"
+            known = {one.name for one in trained(held.classes)}
+            shared = [name for name in names if name in known]
+            if not shared:
+                return "knows none of the classes that the dataset has now"
+            predictor = Predictor(held, registry.backend_of(version, held))
+            return _Opponent(_scored(f"version {version.version}", store, predictor, shared), shared)
         except BundleError as error:
-            return None, f"cannot be used: {error}"
-    assert images["id"].tolist() == list(ids)
-    return Scored.of(f"version {version.version}", images, len(trained(store.classes))), ""
+            return f"cannot be used: {error}"
 
 
-def _fits(held: Bundle, store: Store) -> bool:
-    names = [one.name for one in trained(held.classes)]
-    same_task = (held.facts.task == "multilabel") == store.labels.overlap
-    return names == [one.name for one in trained(store.classes)] and held.kind == store.kind and same_task
+def _scored(name: str, store: Store, predictor: Predictor, shared: Sequence[str]) -> Scored:
+    images = score_shared(store, predictor, shared).sort_values("id")
+    return Scored.of(name, images, len(shared))
 
 
 def _moved_test_set(

@@ -137,7 +137,6 @@ def decide(settings: Params, leaderboard: dict[str, Any], runs: dict[str, str], 
         counted=EVALUATED / best["name"],
         reports=REPORTS,
         run_id=runs[best["name"]],
-        num_candidates=len(leaderboard["candidates"]),
         made_from=made_from,
     )
 

@@ -23,6 +23,10 @@ class Full(Exception):
     """As many images wait as may."""
 
 
+class _GivenUp(Exception):
+    """Nobody waits for the answer any more."""
+
+
 @dataclass(eq=False)
 class _Waiting:
     image: ImageArray
@@ -105,6 +109,6 @@ def _predicted(predictor: Predictor, some: list[_Waiting]) -> list[UInt8Array]:
     bands = []
     for _, rows in predictor.bands(one.image):
         if one.answer.cancelled():
-            raise asyncio.CancelledError
+            raise _GivenUp  # not asyncio.CancelledError: that would end who awaits it, and with it all answers
         bands.append(rows)
     return [np.concatenate(bands, axis=-2)]

@@ -4,12 +4,10 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from typing import Any, Literal
 
 from segmodels import atomic, pictures, significance
-from segmodels.counts import INSIDE, counts_of, read_counts
+from segmodels.counts import INSIDE, TEST, VALIDATION, counts_of, read_counts, read_scores
 from segmodels.errors import InputError
 from segmodels.significance import Counts, Difference, Weighed
 from segmodels.store import Store
@@ -29,7 +27,8 @@ def compare(
 ) -> dict[str, Any]:
     """Rank the candidates that were scored on the prepared test set; write `leaderboard.json`, `.md`, `.png` and `pareto.png`.
 
-    Put forward is the cheapest of those that do not differ from the best by more than chance. Candidates that failed, or whose scores
+    Put forward is the cheapest of those that on the validation images do not differ from the best by more than chance: test images that
+    chose would be no fresh ones for the gate. Candidates that failed, or whose scores
     are of other test images, are listed as not ranked, with the reason.
 
     Args:
@@ -40,13 +39,13 @@ def compare(
         InputError: no candidate can be ranked.
     """
     test_sha256 = Store(prepared).digest("test")
-    tables, ranked, unranked = {}, [], []
+    ranked, unranked = [], []
     for name in candidates:
         folder = counts / name
         if not (folder / "scores.json").is_file():
             unranked.append({"name": name, "reason": "was not scored: its training or evaluation failed"})
             continue
-        images, scores = read_counts(folder)
+        scores = read_scores(folder)
         if scores["test_sha256"] != test_sha256:
             unranked.append(
                 {"name": name, "reason": "its scores are of other test images: its last training or evaluation failed"}
@@ -55,15 +54,15 @@ def compare(
         if scores["miou"] is None:
             unranked.append({"name": name, "reason": "no test image shows any class, and it says so: there is nothing to score"})
             continue
-        tables[name] = images
         ranked.append({"name": name, **{key: scores[key] for key in KEPT}, "iou": [one["iou"] for one in scores["classes"]]})
     if not ranked:
         raise InputError(f"no candidate can be ranked: {_reasons(unranked)}")
-    weighed = _weigh(ranked, tables, same_but_for_the_seed, seed)
+    weighed = _weigh(counts, ranked, "miou", same_but_for_the_seed, seed)
     for one in ranked:
         one["miou_low"], one["miou_high"] = weighed.intervals[one["name"]]
     ranked.sort(key=lambda one: (-one["miou"], one["num_parameters"], one["name"]))
-    chosen, reason = choose(ranked, weighed.differences)
+    on_validation = _weigh(counts, ranked, "validation_miou", same_but_for_the_seed, seed)
+    chosen, reason = choose(ranked, on_validation.differences)
     leaderboard = {
         "test_sha256": test_sha256,
         "chosen": chosen,
@@ -73,6 +72,7 @@ def compare(
         "num_drawn": weighed.num_drawn,
         "num_scenes": weighed.num_scenes,
         "differences": [asdict(one) for one in weighed.differences],
+        "validation_differences": [asdict(one) for one in on_validation.differences],
         "seeds": _spreads(ranked, same_but_for_the_seed),
         "not_ranked": unranked,
     }
@@ -85,6 +85,7 @@ def compare(
 
 KEPT = (
     "miou",
+    "validation_miou",
     "boundary_iou",
     "pixel_accuracy",
     "classes",
@@ -99,20 +100,27 @@ KEPT = (
     "bundle_sha256",
 )
 """What the leaderboard takes over of a candidate's scores."""
+TABLES = {"miou": TEST, "validation_miou": VALIDATION}
+"""What each mIoU was counted in."""
 
 
 def _weigh(
-    ranked: list[dict[str, Any]], tables: dict[str, pd.DataFrame], same_but_for_the_seed: Sequence[Sequence[str]], seed: int
+    folder: Path,
+    ranked: list[dict[str, Any]],
+    by: Literal["miou", "validation_miou"],
+    same_but_for_the_seed: Sequence[Sequence[str]],
+    seed: int,
 ) -> Weighed:
-    """What is certain of the candidates' mIoU; their tables may be in any order."""
+    """What is certain of the candidates' mIoU on the test images, or on the validation images."""
     num_classes = len(ranked[0]["iou"])
-    ordered = {name: images.sort_values("id") for name, images in tables.items()}
+    tables = {one["name"]: read_counts(folder / one["name"], TABLES[by]) for one in ranked}
     counts: dict[str, Counts] = {}
-    for name, images in ordered.items():
+    for name, images in tables.items():
         right, true, predicted = (counts_of(images, kind, num_classes) for kind in INSIDE)
         counts[name] = right, true, predicted
-    scenes = next(iter(ordered.values()))["scene"].tolist()
-    mious = {one["name"]: one["miou"] for one in ranked}
+    scenes = next(iter(tables.values()))["scene"].tolist()
+    # where no image shows a class, and it says so, a candidate has nothing against it
+    mious = {one["name"]: 1.0 if one[by] is None else one[by] for one in ranked}
     return significance.weigh(mious, counts, scenes, same_but_for_the_seed=same_but_for_the_seed, seed=seed)
 
 
@@ -134,17 +142,16 @@ def _spreads(ranked: Sequence[dict[str, Any]], kinds: Sequence[Sequence[str]]) -
 
 
 def choose(ranked: Sequence[dict[str, Any]], differences: Sequence[Difference]) -> tuple[str, str]:
-    """The candidate to put forward, and why in a sentence. `ranked` has the best one first.
+    """The candidate to put forward, and why in a sentence.
 
     It is the cheapest of those that no other is better than by more than chance: the fastest and, of those about as fast, the one with the
     fewest parameters. Times of different devices are not compared.
     """
-    best = ranked[0]
     beaten = {one.second for one in differences if one.is_significant}
     rest = [one for one in ranked if one["name"] not in beaten]
     if len(rest) == 1:
         others = "there is no other" if len(ranked) == 1 else "it is better than every other by more than chance"
-        return best["name"], f"{best['name']} has the best mIoU; {others}"
+        return rest[0]["name"], f"{rest[0]['name']} has the best mIoU on the validation images; {others}"
     as_fast = rest
     if len({one["device"] for one in rest}) == 1:
         fastest = min(one["latency_ms"] for one in rest)
@@ -153,21 +160,32 @@ def choose(ranked: Sequence[dict[str, Any]], differences: Sequence[Difference]) 
     names = " and ".join(one["name"] for one in rest if one is not cheapest)
     return cheapest["name"], (
         f"{cheapest['name']} takes {cheapest['latency_ms']:.1f} ms an image with {cheapest['num_parameters'] / 1e6:.1f} M parameters, and "
-        f"no more than chance tells its mIoU from that of {names}"
+        f"no more than chance tells its mIoU on the validation images from that of {names}"
     )
 
 
 def markdown(leaderboard: dict[str, Any]) -> str:
     """The leaderboard as a Markdown table."""
     names = [one["name"] for one in leaderboard["candidates"][0]["classes"]]
-    head = ["candidate", "mIoU", "95 % interval", "boundary IoU", "pixel accuracy", *names, "parameters", "ms an image", "by"]
+    head = [
+        "candidate",
+        "mIoU",
+        "95 % interval",
+        "on validation",
+        "boundary IoU",
+        "pixel accuracy",
+        *names,
+        "parameters",
+        "ms an image",
+        "by",
+    ]
     lines = ["# Leaderboard", "", f"| {' | '.join(map(_cell, head))} |", f"|{'---|' * len(head)}"]
     for one in leaderboard["candidates"]:
         cells = [
             one["name"],
             f"{one['miou']:.4f}",
             f"{one['miou_low']:.4f} to {one['miou_high']:.4f}",
-            *("-" if one[key] is None else f"{one[key]:.4f}" for key in ("boundary_iou", "pixel_accuracy")),
+            *("-" if one[key] is None else f"{one[key]:.4f}" for key in ("validation_miou", "boundary_iou", "pixel_accuracy")),
             *("-" if iou is None else f"{iou:.4f}" for iou in one["iou"]),
             f"{one['num_parameters'] / 1e6:.1f} M",
             f"{one['latency_ms']:.1f}",
@@ -177,7 +195,8 @@ def markdown(leaderboard: dict[str, Any]) -> str:
     first = leaderboard["candidates"][0]
     lines += [
         "",
-        f"Dataset-level scores on {first['num_images']} test images; void is not counted. {_drawn(leaderboard)}",
+        f"Dataset-level scores on {first['num_images']} test images; void is not counted. A candidate is put forward by its mIoU on the "
+        f"validation images, so that the test images have chosen none. {_drawn(leaderboard)}",
         "",
         f"Put forward: {_cell(leaderboard['reason'])}.",
         "",

@@ -92,14 +92,14 @@ def leaderboard(found: dict[str, Any]) -> None:
     first = ranked[0]
     table = Table(title=f"Leaderboard on {first['num_images']} test images", title_justify="left")
     table.add_column("candidate", overflow="fold")
-    for name in ("mIoU", "95 % interval", "pixel acc.", "parameters", "ms/image"):
+    for name in ("mIoU", "95 % interval", "validation", "pixel acc.", "parameters", "ms/image"):
         table.add_column(name, justify="right", no_wrap=True)
     for one in ranked:
         table.add_row(
             _plain(one["name"]),
             f"{one['miou']:.4f}",
             f"{one['miou_low']:.3f} to {one['miou_high']:.3f}",
-            "-" if one["pixel_accuracy"] is None else f"{one['pixel_accuracy']:.4f}",
+            *("-" if one[key] is None else f"{one[key]:.4f}" for key in ("validation_miou", "pixel_accuracy")),
             f"{one['num_parameters'] / 1e6:.1f} M",
             f"{one['latency_ms']:.1f}",
             style="bold green" if one["name"] == found["chosen"] else "",

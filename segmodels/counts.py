@@ -1,4 +1,4 @@
-"""The table of what was counted in each test image, and the scores that come of it."""
+"""The table of what was counted in each image, and the scores that come of it."""
 
 import json
 from collections.abc import Sequence
@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from segmodels import metrics
 from segmodels.samples import Int64Array, SegmentationClass
 
+TEST, VALIDATION = "images.parquet", "validation.parquet"
+"""The tables that `evaluate` writes, by what images they are of."""
 NUM_SIZES = 3
 SLICED = ("miou", "boundary_iou", "pixel_accuracy", "num_images")
 
@@ -91,9 +93,9 @@ def _range(areas: Int64Array) -> str:
     return f"{areas.min():,} px" if areas.min() == areas.max() else f"{areas.min():,} to {areas.max():,} px"
 
 
-def read_counts(folder: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """The per-image counts and the scores that `evaluate` wrote."""
-    return pd.read_parquet(folder / "images.parquet"), read_scores(folder)
+def read_counts(folder: Path, table: str = TEST) -> pd.DataFrame:
+    """The per-image counts that `evaluate` wrote, in the order of the images' ids."""
+    return pd.read_parquet(folder / table).sort_values("id", ignore_index=True)
 
 
 def read_scores(folder: Path) -> dict[str, Any]:

@@ -44,17 +44,9 @@ class Decoders:
     """As many processes as there are cores, kept for the next image; `close` ends them."""
 
     def __init__(self, seconds: float, max_pixels: int) -> None:
-        self.seconds = seconds
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload([__name__])
-        self._pool = ProcessPool(
-            max_workers=workers.cores(),
-            context=context,
-            initializer=workers.bound,
-            initargs=[psutil.virtual_memory().total // 2, max_pixels],
-        )
-        for _ in range(workers.cores()):  # who asks first is not to wait until they have started
-            self._pool.schedule(bounds.max_pixels)
+        self.seconds, self.max_pixels = seconds, max_pixels
+        self._closing = False
+        self._pool = self._started()
         self._files = ThreadPoolExecutor(workers.cores())
         self._folder = tempfile.TemporaryDirectory(prefix="segmodels-")
         self._numbers = itertools.count()
@@ -70,8 +62,7 @@ class Decoders:
         into = Path(self._folder.name) / f"{number}.npy"
         try:
             await loop.run_in_executor(self._files, source.write_bytes, content)
-            future = self._pool.schedule(decode, args=[(source, kind, into)], timeout=self.seconds)
-            told = await asyncio.wrap_future(future)
+            told = await self._decoded((source, kind, into))
             if told is not None:
                 told = told.replace(f"{source}: ", "").replace(str(source), "the image")
                 raise Undecodable(told, too_large="pixels, more than" in told)
@@ -86,8 +77,39 @@ class Decoders:
                 with suppress(OSError):
                     path.unlink(missing_ok=True)
 
+    async def _decoded(self, task: tuple[Path, ImageKind, Path]) -> str | None:
+        """What `decode` returns. A worker that is ended while it has nothing to do ends its pool: then another takes its place."""
+        pool = self._pool
+        try:
+            return await asyncio.wrap_future(pool.schedule(decode, args=[task], timeout=self.seconds))
+        except RuntimeError:  # BrokenProcessPool, or what pebble raises for who asks later
+            if self._closing:
+                raise
+        if pool is self._pool:
+            self._pool = self._started()
+            asyncio.get_running_loop().run_in_executor(self._files, _end, pool)
+        return await asyncio.wrap_future(self._pool.schedule(decode, args=[task], timeout=self.seconds))
+
+    def _started(self) -> ProcessPool:
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload([__name__])
+        pool = ProcessPool(
+            max_workers=workers.cores(),
+            context=context,
+            initializer=workers.bound,
+            initargs=[psutil.virtual_memory().total // 2, self.max_pixels],
+        )
+        for _ in range(workers.cores()):  # who asks first is not to wait until they have started
+            pool.schedule(bounds.max_pixels)
+        return pool
+
     def close(self) -> None:
-        self._pool.stop()
-        self._pool.join()
+        self._closing = True
+        _end(self._pool)
         self._files.shutdown(cancel_futures=True)
         self._folder.cleanup()
+
+
+def _end(pool: ProcessPool) -> None:
+    pool.stop()
+    pool.join()

@@ -1,4 +1,7 @@
-"""Stage `evaluate`: score a bundle on the frozen test set, image by image, through the same `predict` that serves."""
+"""Stage `evaluate`: score a bundle on the frozen test set, image by image, through the same `predict` that serves.
+
+And on the validation images, which candidates are chosen by: a test set that chooses is no fresh one for the gate.
+"""
 
 from pathlib import Path
 from typing import Any, Literal
@@ -12,12 +15,12 @@ from segmodels import atomic, backends, bundle, latency, pictures
 from segmodels.bundle import Bundle
 from segmodels.calibration import Calibration
 from segmodels.confusions import Confusion, Confusions
-from segmodels.counts import sliced, summarise
+from segmodels.counts import TEST, VALIDATION, sliced, summarise
 from segmodels.images import colored, shown
 from segmodels.objects import Objects
 from segmodels.predict import Predictor
 from segmodels.samples import IGNORE_INDEX, BoolArray, UInt8Array, trained
-from segmodels.scoring import counted, disagreements, predictions
+from segmodels.scoring import counted, disagreements, predictions, score
 from segmodels.store import Store
 from segmodels.watching import Progress, silent
 
@@ -40,7 +43,7 @@ def evaluate(
 ) -> dict[str, Any]:
     """Score one bundle on the test images.
 
-    Writes the counts of every image (`images.parquet`) and the scores (`scores.json`) to `counts_folder` for `compare`, and for people
+    Writes the counts of every image (`images.parquet`, and `validation.parquet`) and the scores (`scores.json`) to `counts_folder` for `compare`, and for people
     to `reports` the scores again, the worst images (`worst.png`), the classes that are taken for each other (`confused.png`) and how far
     the model's own probabilities are to be believed (`calibration.png`). Returns the scores.
 
@@ -63,9 +66,11 @@ def evaluate(
         if not overlap:
             confusions.add(one.row, one.labelling, one.truth)
     images = pd.DataFrame(rows).astype({"miou": float})
+    validation = score(store, predictor, "val", progress=progress).astype({"miou": float})
     report = {
         "candidate": loaded.facts.candidate,
         **summarise(images, classes, overlap=overlap),
+        "validation_miou": summarise(validation, classes, overlap=overlap)["miou"],
         "calibration": calibration.to_dict(),
         "confusion": None if overlap else confusions.total.tolist(),
         "objects": objects.to_dict([one.name for one in classes]),
@@ -80,7 +85,8 @@ def evaluate(
         "test_sha256": store.digest("test"),
     }
     with atomic.folder(counts_folder) as partial:
-        images.to_parquet(partial / "images.parquet", index=False)
+        images.to_parquet(partial / TEST, index=False)
+        validation.to_parquet(partial / VALIDATION, index=False)
         atomic.write_json(partial / "scores.json", report)
     draw_worst(store, predictor, images, reports / "worst.png")
     draw_confused(store, predictor, [] if overlap else confusions.worst(NUM_CONFUSED), reports / "confused.png")

@@ -1,6 +1,6 @@
 """The promotion gate: whether a challenger takes the champion's place. A decision from what is handed in, which nothing else enters.
 
-Both are scored on the same frozen test images. What is asked, and in this order: evidence that it is better, see betting.py; that it does
+Both are scored on the same frozen test images, by which the challenger was not chosen. What is asked, and in this order: evidence that it is better, see betting.py; that it does
 not fail badly more often than it shines; that no class and no slice of the images lost; and that it is not worse than the best champion
 there has been, so that little losses do not add up.
 """
@@ -138,7 +138,6 @@ def decide(
     seen: NDArray[np.bool_] | None = None,
     best: Scored | None = None,
     rules: Rules = Rules(),
-    num_candidates: int = 1,
     seed: int = 0,
     resamples: int = RESAMPLES,
 ) -> Verdict:
@@ -149,12 +148,11 @@ def decide(
         slices: parts of the images by name, as what is in them.
         seen: which of the images the last decision was made on; None where that is not known.
         best: the best champion ever, if it is another than the present one.
-        num_candidates: among how many the challenger was chosen on these same images: each of them could have been lucky.
     """
     units = significance.units_of(scenes)  # what intervals draw; what is bet on are scenes, however few
     if not champion.counts[1].any():
         return Verdict("inconclusive", "the test images show no class: there is nothing to decide by")
-    alpha = rules.alpha / num_candidates
+    alpha = rules.alpha
     gain, changed = changes(challenger, champion, classes, units, seed=seed, resamples=resamples)
     differences = by_cluster(challenger.miou, champion.miou, scenes)
     found = Verdict(

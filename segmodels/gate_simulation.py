@@ -46,7 +46,7 @@ def measured(evaluated: Path, other: Path) -> FloatArray:
     Raises:
         InputError: the images are not the same.
     """
-    one, two = (read_counts(folder)[0].sort_values("id") for folder in (evaluated, other))
+    one, two = (read_counts(folder) for folder in (evaluated, other))
     if one["id"].tolist() != two["id"].tolist():
         raise InputError(f"{evaluated.name} and {other.name} were evaluated on different images; run `make retrain`")
     mious = [images["miou"].to_numpy(np.float64) for images in (one, two)]

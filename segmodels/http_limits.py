@@ -31,20 +31,28 @@ class UnderWay:
         Raises:
             TooMuch: it would be more than may be held.
         """
-        if self.now + amount > self.most:
-            raise TooMuch
-        self.now += amount
+        self.take(amount)
         try:
             yield
         finally:
             self.now -= amount
 
+    def take(self, amount: int) -> None:
+        """Hold so much more, see `taking`."""
+        if self.now + amount > self.most:
+            raise TooMuch
+        self.now += amount
+
 
 class BodyLimit:
-    """Refuses a request whose body is longer than may be, before anybody reads it to its end."""
+    """Refuses a request whose body is longer than may be, before anybody reads it to its end.
 
-    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
-        self.app, self.max_bytes = app, max_bytes
+    Args:
+        together: of all bodies: what has come of each is held until it is answered, not what it says will come.
+    """
+
+    def __init__(self, app: ASGIApp, max_bytes: int, together: UnderWay) -> None:
+        self.app, self.max_bytes, self.together = app, max_bytes, together
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -59,12 +67,17 @@ class BodyLimit:
         async def bounded() -> Message:
             nonlocal seen
             message = await receive()
-            seen += len(message.get("body", b""))
-            if seen > self.max_bytes:  # in chunks, which tell no length
+            size = len(message.get("body", b""))
+            if seen + size > self.max_bytes:  # in chunks, which tell no length
                 raise HTTPException(413, self._told())
+            self.together.take(size)
+            seen += size
             return message
 
-        await self.app(scope, bounded, send)
+        try:
+            await self.app(scope, bounded, send)
+        finally:
+            self.together.now -= seen
 
     def _told(self) -> str:
         return f"the body is longer than {self.max_bytes} bytes; send a smaller or better compressed image"

@@ -1,7 +1,7 @@
-"""Predicts the test images with a bundle: the counts that every comparison of models is made from."""
+"""Predicts the images of a split with a bundle: the counts that every comparison of models is made from."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,14 +11,16 @@ from segmodels import boundaries, metrics
 from segmodels.counts import KINDS
 from segmodels.errors import BundleError, DatasetError
 from segmodels.predict import Predictor
-from segmodels.samples import Float32Array, ImageArray, UInt8Array, trained
+from segmodels.samples import IGNORE_INDEX, Float32Array, ImageArray, Split, UInt8Array, trained
 from segmodels.store import Store
 from segmodels.watching import Progress, silent
+
+WHICH: dict[Split, str] = {"train": "training", "val": "validation", "test": "test"}
 
 
 @dataclass(frozen=True)
 class Predicted:
-    """A test image with what was predicted of it.
+    """An image with what was predicted of it.
 
     Attributes:
         truth, labelling: see labels.py; `confidence` is how probable each label of the labelling is.
@@ -34,8 +36,10 @@ class Predicted:
     confidence: Float32Array
 
 
-def predictions(store: Store, predictor: Predictor, *, progress: Progress[int] = silent) -> Iterator[Predicted]:
-    """Every test image, predicted.
+def predictions(
+    store: Store, predictor: Predictor, split: Split = "test", *, progress: Progress[int] = silent
+) -> Iterator[Predicted]:
+    """Every image of a split, predicted.
 
     Raises:
         DatasetError: the bundle was trained on other classes than the dataset has.
@@ -48,9 +52,13 @@ def predictions(store: Store, predictor: Predictor, *, progress: Progress[int] =
         raise DatasetError(
             f"the bundle's task is {predictor.bundle.facts.task}, the dataset's {store.labels.task}; train a candidate on this dataset"
         )
+    yield from _predicted(store, predictor, split, progress)
+
+
+def _predicted(store: Store, predictor: Predictor, split: Split, progress: Progress[int]) -> Iterator[Predicted]:
     ids, groups, scenes = (store.manifest[name] for name in ("id", "group", "scene"))
-    test = store.rows("test")
-    for row in progress(test, "scoring test images", len(test)):
+    rows = store.rows(split)
+    for row in progress(rows, f"scoring {WHICH[split]} images", len(rows)):
         image = np.array(store.image(row))
         labelling, sure = predictor.with_confidence(image)
         if not np.isfinite(sure).all():
@@ -61,17 +69,49 @@ def predictions(store: Store, predictor: Predictor, *, progress: Progress[int] =
         yield Predicted(row, str(ids[row]), str(groups[row]), str(scenes[row]), image, store.labelling(row), labelling, sure)
 
 
-def score(store: Store, predictor: Predictor, *, progress: Progress[int] = silent) -> pd.DataFrame:
-    """A row for every test image, see `counted`."""
+def score(store: Store, predictor: Predictor, split: Split = "test", *, progress: Progress[int] = silent) -> pd.DataFrame:
+    """A row for every image of a split, see `counted`."""
     labels = store.labels
-    found = predictions(store, predictor, progress=progress)
+    found = predictions(store, predictor, split, progress=progress)
     return pd.DataFrame([counted(one, labels.num_classes, overlap=labels.overlap) for one in found])
 
 
-def counted(one: Predicted, num_classes: int, *, overlap: bool) -> dict[str, Any]:
-    """What is kept of an image: id, group, scene, size, its own mIoU, and its pixels by kind and class, `<kind>_<class>`."""
-    inside = metrics.counts(one.labelling, one.truth, num_classes, overlap=overlap)
-    near = boundaries.counts(one.labelling, one.truth, num_classes, overlap=overlap)
+def score_shared(store: Store, predictor: Predictor, shared: Sequence[str]) -> pd.DataFrame:
+    """The same of the test images and of some classes alone, which dataset and bundle both know by these names.
+
+    Pixels of another class are void; what is predicted as another is none of these.
+    """
+    here, there = (
+        [[one.name for one in trained(classes)].index(name) for name in shared]
+        for classes in (store.classes, predictor.bundle.classes)
+    )
+    truth_of, said_of = _numbers(here, rest=IGNORE_INDEX), _numbers(there, rest=len(shared))
+    overlap, rows = store.labels.overlap, []
+    for one in _predicted(store, predictor, "test", silent):
+        if overlap:
+            same = replace(one, truth=one.truth[here], labelling=one.labelling[there])
+        else:
+            same = replace(one, truth=truth_of[one.truth], labelling=said_of[one.labelling])
+        rows.append(counted(same, len(shared), overlap=overlap, others=not overlap))
+    return pd.DataFrame(rows)
+
+
+def _numbers(indices: Sequence[int], *, rest: int) -> UInt8Array:
+    """By class index its position among some, or `rest`."""
+    table = np.full(256, rest, np.uint8)
+    table[list(indices)] = np.arange(len(indices))
+    return table
+
+
+def counted(one: Predicted, num_classes: int, *, overlap: bool, others: bool = False) -> dict[str, Any]:
+    """What is kept of an image: id, group, scene, size, its own mIoU, and its pixels by kind and class, `<kind>_<class>`.
+
+    Args:
+        others: whether what is `num_classes` in the labelling is none of the classes, and counts for none.
+    """
+    among = num_classes + others
+    inside = metrics.counts(one.labelling, one.truth, among, overlap=overlap)[:, :num_classes]
+    near = boundaries.counts(one.labelling, one.truth, among, overlap=overlap)[:, :num_classes]
     by_kind = dict(zip(KINDS, [*inside, *near], strict=True))
     return {
         "id": one.id,

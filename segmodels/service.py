@@ -35,7 +35,8 @@ from segmodels.samples import ImageArray, UInt8Array, trained
 
 KEY_HEADER, VERSION_HEADER = "X-API-Key", "X-Model-Version"
 PREDICT = "/v1/predict"
-RAW_TYPES = ("image/", "application/octet-stream")
+RAW_TYPES = ("image/", "application/octet-stream", "application/x-www-form-urlencoded")
+"""The last is what `curl --data-binary` says where it is not told."""
 FORM = "multipart/form-data"
 T = TypeVar("T")
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -174,25 +175,25 @@ class Service:
     def __init__(self, poll: Callable[[], Served | None], limits: Limits, say: Callable[[str], None]) -> None:
         self.poll, self.limits, self.say, self.metrics = poll, limits, say, Metrics()
         self._now: Served | None = None
+        self._tasks: list[asyncio.Task[None]] = []
         under_way = limits.waiting + limits.at_once
         # as many may wait: those of the next batch do too until it is taken
         self._batcher = Batcher(self.now, at_once=limits.at_once, waiting=under_way, on_batch=self.metrics.batch.observe)
         self._decoders = Decoders(limits.decode_s, limits.max_pixels)
         self._drawing = ThreadPoolExecutor(workers.cores())
-        self._requests, self._bytes = UnderWay(under_way), UnderWay(8 * limits.max_bytes)
-        self._pixels = UnderWay(4 * limits.max_pixels)
+        self._requests, self._pixels = UnderWay(under_way), UnderWay(4 * limits.max_pixels)
         self.metrics.waiting.set_function(lambda: len(self._batcher))
 
     @contextlib.asynccontextmanager
     async def running(self, _: FastAPI) -> AsyncIterator[None]:
         """Ask for the champion, and answer, meanwhile."""
-        tasks = [asyncio.create_task(self._polling()), asyncio.create_task(self._batcher.run())]
+        self._tasks = [asyncio.create_task(self._polling()), asyncio.create_task(self._batcher.run())]
         try:
             yield
         finally:
-            for task in tasks:
+            for task in self._tasks:
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.gather(*self._tasks, return_exceptions=True)
             self._drawing.shutdown(wait=False, cancel_futures=True)
             self._decoders.close()
 
@@ -200,8 +201,10 @@ class Service:
         """The model that answers.
 
         Raises:
-            HTTPException: there is none yet.
+            HTTPException: there is none yet, or nothing answers any more.
         """
+        if any(task.done() for task in self._tasks):
+            raise HTTPException(503, "the service is broken; it must be started again")
         if self._now is None:
             raise HTTPException(503, "no model is ready yet; /readyz says when one is", headers={"Retry-After": "5"})
         return self._now
@@ -214,9 +217,8 @@ class Service:
         """
         if wanted == "mask" and self.now().predictor.bundle.facts.task == "multilabel":
             raise HTTPException(422, _OVERLAP)
-        told_bytes = int(request.headers.get("content-length", self.limits.max_bytes))
         try:
-            with self._requests.taking(1), self._bytes.taking(told_bytes):
+            with self._requests.taking(1):
                 content = await _within(self.limits.body_s, _body(request), 408, "the body did not come in time")
                 return await self._answered(content, wanted)
         except ClientDisconnect:
@@ -283,7 +285,7 @@ def build(
         docs_url=None,  # their pages load scripts from elsewhere
         redoc_url=None,
     )
-    app.add_middleware(BodyLimit, max_bytes=limits.max_bytes)
+    app.add_middleware(BodyLimit, max_bytes=limits.max_bytes, together=UnderWay(8 * limits.max_bytes))
     app.add_middleware(Watched, told=service.metrics.told)
     app.add_exception_handler(RequestValidationError, _misasked)
     app.add_exception_handler(Exception, _failed)

@@ -188,13 +188,6 @@ def test_what_many_small_images_hide_is_no_promotion() -> None:
     assert (found.outcome, found.reason[:34]) == ("keep", "challenger is no better than champ")
 
 
-def test_who_was_chosen_among_many_needs_more(champion: Scored) -> None:
-    challenger = raised(champion, 0.05, 0.05)
-    alone, of_ten = decided(challenger, champion), decided(challenger, champion, num_candidates=10)
-    assert of_ten.times_needed == pytest.approx(alone.times_needed + np.log(10))
-    assert of_ten.times == alone.times
-
-
 def test_test_images_without_any_class_decide_nothing() -> None:
     nothing = np.zeros((9, 2), np.int64)
     empty = Scored("empty", np.full(9, np.nan), (nothing, nothing, nothing))

@@ -72,7 +72,6 @@ class Registry:
         *,
         settings: dict[str, Any] = OPEN,
         classes: list[SegmentationClass] | None = None,
-        num_candidates: int = 1,
     ) -> Decision:
         """Put the model that sees class `index` everywhere forward."""
         name = f"all_{index}_of_{len(classes or self.store.classes)}"
@@ -107,7 +106,6 @@ class Registry:
             counted=counted,
             reports=self.folder / "reports",
             run_id=self.client.create_run(experiment_id).info.run_id,
-            num_candidates=num_candidates,
             made_from=None,
         )
 
@@ -234,7 +232,7 @@ def test_without_evidence_the_champion_stays_and_the_receipt_says_what_is_missin
     assert (decision.outcome, models.champion()) == ("inconclusive", "1")
     receipt = json.loads((models.folder / "reports" / "promotion.json").read_text())
     assert (receipt["version"], receipt["champion"], receipt["outcome"]) == ("2", "1", "inconclusive")
-    assert (receipt["test_sha256"], receipt["chosen_among"]) == (models.store.digest("test"), 1)
+    assert receipt["test_sha256"] == models.store.digest("test")
     assert receipt["gain"]["difference"] == pytest.approx(models.miou(0) - models.miou(1))
     assert receipt["clusters"] == len(models.store.rows("test"))
     assert receipt["times"] < receipt["times_needed"] == pytest.approx(np.log(7300))
@@ -325,11 +323,6 @@ def test_it_is_not_promoted_again_once_somebody_went_back_from_it(models: Regist
     assert models.decide(0, settings=OPEN | {"min_miou": 0.02}).outcome == "promote"
 
 
-def test_of_a_champion_by_luck_among_many_more_is_asked(models: Registry) -> None:
-    models.decide(1)
-    assert models.decide(0, num_candidates=10).outcome == "inconclusive"  # 9 to 1, where 36 are needed
-
-
 def test_below_the_floor_there_is_no_champion(models: Registry) -> None:
     verdict = models.decide(0, settings=OPEN | {"min_miou": 0.5})
     assert verdict.outcome == "refused"
@@ -374,12 +367,31 @@ def test_a_decision_that_was_cut_short_is_made_again(models: Registry, monkeypat
     assert len(models.client.search_model_versions("name = 'p'")) == 1
 
 
-def test_a_champion_that_knows_other_classes_is_replaced(models: Registry) -> None:
+def test_a_champion_that_knows_none_of_the_classes_is_replaced(models: Registry) -> None:
     cats = [SegmentationClass("cat", 0, (1, 1, 1)), SegmentationClass("dog", 1, (2, 2, 2))]
     models.decide(1, classes=cats)
     verdict = models.decide(0)
     assert verdict.outcome == "promote"
-    assert "knows other classes" in verdict.reason
+    assert "knows none of the classes" in verdict.reason
+
+
+def test_a_new_class_is_no_reason_to_promote_what_is_worse_in_the_others(models: Registry) -> None:
+    *old, new = models.store.classes
+    other_order = [SegmentationClass(one.name, value, one.color) for value, one in enumerate(reversed(old))]
+    models.decide(0, classes=other_order)  # sees what is the last of these to the dataset
+    decision = models.decide(0)
+    receipt = json.loads((models.folder / "reports" / "promotion.json").read_text())
+    test = models.store.manifest.iloc[models.store.rows("test")]
+    pixels = test[[f"pixels_{k}" for k in range(len(old))]].sum().tolist()  # those of the new class are void for both
+    expected = (pixels[0] - pixels[-1]) / sum(pixels) / len(old)
+    assert receipt["gain"]["difference"] == pytest.approx(expected)
+    assert [one["what"] for one in receipt["classes"]] == [one.name for one in old]
+    assert decision.outcome == "promote" and decision.reason.endswith(
+        f"; compared on the classes that both know: {new.name} is new"
+    )
+    models.client.set_registered_model_alias("p", "champion", "2")
+    worse = models.decide(len(old) - 1)
+    assert (worse.outcome, "is no better" in worse.reason) == ("keep", True)
 
 
 def edited(drawn: Path, folder: Path, edit: Callable[[Path, str], None], name: str) -> Path:

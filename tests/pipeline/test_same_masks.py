@@ -55,7 +55,6 @@ def champion(models: Registry, tmp_path: Path) -> bundle.Bundle:  # noqa: F811
         counted=tmp_path,
         reports=tmp_path / "reports",
         run_id=models.client.create_run(experiment).info.run_id,
-        num_candidates=1,
         made_from=None,
     )
     assert verdict.outcome == "promote"

@@ -112,6 +112,26 @@ def test_tables_in_another_order_are_the_same_scores(prepared: Path, evaluated: 
     assert [difference[key] for key in ("miou", "low", "high", "p")] == [0, 0, 0, 1]
 
 
+def test_validation_images_choose_who_is_put_forward(prepared: Path, evaluated: Path, tmp_path: Path) -> None:
+    shutil.copytree(evaluated / "evaluated", tmp_path / "evaluated")
+    for name, right_on in (("one", "images"), ("two", "validation")):
+        for kind in ("images", "validation"):
+            path = tmp_path / "evaluated" / name / f"{kind}.parquet"
+            many = pd.concat([pd.read_parquet(path)] * 20, ignore_index=True)
+            many["id"] = many["scene"] = [f"{number:03d}" for number in range(len(many))]
+            for k in range(5):
+                many[f"prediction_{k}"] = many[f"truth_{k}"]
+                many[f"intersection_{k}"] = many[f"truth_{k}"] if kind == right_on else 0
+            many.to_parquet(path)
+        scores = json.loads((path.parent / "scores.json").read_text())
+        mious = {"miou": float(name == "one"), "validation_miou": float(name == "two")}
+        (path.parent / "scores.json").write_text(json.dumps(scores | mious))
+    found = compare(prepared, tmp_path / "evaluated", tmp_path, candidates=["one", "two"])
+    assert [one["name"] for one in found["candidates"]] == ["one", "two"]  # ranked by the test images
+    assert (found["chosen"], found["reason"][:46]) == ("two", "two has the best mIoU on the validation images")
+    assert (found["differences"][0]["first"], found["validation_differences"][0]["first"]) == ("one", "two")
+
+
 def test_where_there_is_nothing_to_score_nobody_is_ranked(prepared: Path, evaluated: Path, tmp_path: Path) -> None:
     shutil.copytree(evaluated / "evaluated", tmp_path / "evaluated")
     scores = json.loads((tmp_path / "evaluated" / "two" / "scores.json").read_text())

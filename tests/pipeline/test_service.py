@@ -1,5 +1,6 @@
 """The service over HTTP: what it answers, what it refuses, and that another champion costs no request."""
 
+import contextlib
 import io
 import itertools
 import socket
@@ -10,12 +11,12 @@ import time
 import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
 import numpy as np
+import psutil
 import pytest
 import uvicorn
 from PIL import Image
@@ -45,7 +46,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> list[Served]:
     return found
 
 
-@contextmanager
+@contextlib.contextmanager
 def running(poll: Callable[[], Served | None], *, ready: bool = True, **settings: Any) -> Iterator[httpx.Client]:
     """The service on loopback, at a port of its own; yields who asks it."""
     app = service.build(poll, say=lambda _: None, **{"limits": QUICK} | settings)
@@ -91,7 +92,12 @@ def client(models: list[Served]) -> Iterator[httpx.Client]:
         yield found
 
 
-@pytest.mark.parametrize("sent", [RAW, {"content": png(IMAGE)}, {"files": {"file": ("x.png", png(IMAGE), "image/png")}}])
+CURL = {"Content-Type": "application/x-www-form-urlencoded"}  # of `curl --data-binary`
+
+
+@pytest.mark.parametrize(
+    "sent", [RAW, {"content": png(IMAGE)}, RAW | {"headers": CURL}, {"files": {"file": ("x.png", png(IMAGE), "image/png")}}]
+)
 def test_an_image_is_answered_with_its_mask(client: httpx.Client, sent: dict[str, Any]) -> None:
     answer = client.post("/v1/predict", **sent)
     assert (answer.status_code, answer.headers[VERSION_HEADER], answer.headers["content-type"]) == (200, "2", "image/png")
@@ -171,7 +177,7 @@ FORM = "multipart/form-data; boundary=x"
 @pytest.mark.parametrize(
     ("content", "kind", "status"),
     [
-        (b"&".join(b"a%d=1" % number for number in range(1_000_000)), "application/x-www-form-urlencoded", 415),
+        (b"&".join(b"a%d=1" % number for number in range(1_000_000)), "application/x-www-form-urlencoded", 422),
         (PART + b"".join(b"X-H%d: y\r\n" % number for number in range(10_000)) + b"\r\nabc\r\n--x--\r\n", FORM, 422),
         (PART + b"X: " + b"a" * 30_000_000 + b"\r\n\r\nabc\r\n--x--\r\n", FORM, 422),
         (b"".join(PART + b"\r\n1\r\n" for _ in range(100_000)) + b"--x--\r\n", FORM, 422),
@@ -279,6 +285,64 @@ def test_a_champion_of_images_of_another_kind_loses_no_request(models: list[Serv
         found = [one.result() for one in answers]
     assert [one.status_code for one in found] == [200] * 3
     assert sorted(one.headers[VERSION_HEADER] for one in found) == ["gray", "gray", "rgb"]
+
+
+class Tiled(Predictor):
+    """A network that takes an image in tiles, each of which takes long."""
+
+    def in_tiles(self, height: int, width: int) -> bool:
+        return height > 100
+
+    def bands(self, image: Any) -> Any:
+        for start in range(0, len(image), 20):
+            time.sleep(0.1)
+            yield slice(start, start + 20), np.zeros((20, image.shape[1]), np.uint8)
+
+
+def test_an_image_that_takes_too_long_costs_no_other_its_answer(models: list[Served]) -> None:
+    tiled = Served("t", Tiled(models[1].predictor.bundle, models[1].predictor.backend))
+    with running(once(tiled), limits=Limits(answer_s=1.0, poll_s=0.02)) as client:
+        large = client.post("/v1/predict", content=png(np.zeros((2000, 70, 3), np.uint8)))  # ten seconds of tiles
+        assert (large.status_code, large.json()["detail"]) == (503, "the model took too long (1 s)")
+        assert client.get("/readyz").status_code == 200
+        assert client.post("/v1/predict", **RAW).status_code == 200
+
+
+def test_where_nothing_answers_any_more_it_is_not_ready(models: list[Served], monkeypatch: pytest.MonkeyPatch) -> None:
+    async def ends(_: Any) -> None:
+        return
+
+    with running(once(models[1])) as client:
+        assert client.get("/readyz").status_code == 200
+    monkeypatch.setattr("segmodels.batching.Batcher.run", ends)
+    with running(once(models[1]), ready=False) as client:
+        answer = client.get("/readyz")
+        assert (answer.status_code, answer.json()["detail"]) == (503, "the service is broken; it must be started again")
+
+
+@pytest.mark.parametrize("which", [[0], [1], [0, 1]])
+def test_a_decoder_that_was_killed_has_a_successor(models: list[Served], which: list[int]) -> None:
+    before = {one.pid for one in psutil.Process().children(recursive=True)}
+    with running(once(models[2])) as client:
+        assert client.post("/v1/predict", **RAW).status_code == 200
+        mine = [one for one in psutil.Process().children(recursive=True) if one.pid not in before]
+        decoders = [one for one in mine if not one.children()]
+        for number in which:
+            decoders[number % len(decoders)].kill()
+        time.sleep(0.5)
+        with ThreadPoolExecutor(4) as pool:
+            answers = list(pool.map(lambda _: client.post("/v1/predict", **RAW), range(8)))
+        assert [one.status_code for one in answers] == [200] * 8
+
+
+def test_bodies_that_never_come_keep_nobody_waiting(models: list[Served]) -> None:
+    with running(once(models[0]), limits=Limits(max_bytes=10_000, poll_s=0.02)) as client, contextlib.ExitStack() as stack:
+        address = client.base_url.host, client.base_url.port or 80
+        for _ in range(20):  # together they might send more than all may
+            one = stack.enter_context(socket.create_connection(address))
+            one.sendall(b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n")
+        time.sleep(0.3)
+        assert client.post("/v1/predict", **RAW).status_code == 200
 
 
 class Broken(Predictor):
