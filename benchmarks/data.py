@@ -212,6 +212,7 @@ def write_manifest(root: Path, rows: int) -> None:
             "id": [f"s{n:07d}" for n in numbers],
             "split": np.where(numbers % 10 == 0, "test", np.where(numbers % 10 == 1, "val", "train")),
             "group": [f"scene{n // 10}" for n in numbers],
+            "scene": [f"scene{n // 10}" for n in numbers],
             "height": 100,
             "width": 100,
             "sha256": digest,

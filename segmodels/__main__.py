@@ -270,26 +270,34 @@ def inspect(
     from tempfile import gettempdir
 
     from segmodels import archives
-    from segmodels.dataset import open_dataset
+    from segmodels.dataset import open_dataset, within
+    from segmodels.errors import DatasetError
     from segmodels.inspection import inspect as run
     from segmodels.ledger import Ledger
+    from segmodels.problems import Problem
     from segmodels.samples import RGB
     from segmodels.watching import silent
 
     settings = _read(path) if path.is_file() else None
     with archives.opened(source, work=WORK if settings else Path(gettempdir())) as root:
-        dataset = open_dataset(
-            root,
-            format=format,
-            task=settings.dataset.task if settings else "auto",
-            classes=settings.listed_classes() if settings else None,
-            kind=settings.dataset.kind if settings else RGB,
-            tolerant=True,
-        )
+        try:
+            dataset = open_dataset(
+                root,
+                format=format,
+                task=settings.dataset.task if settings else "auto",
+                classes=settings.listed_classes() if settings else None,
+                kind=settings.dataset.kind if settings else RGB,
+                tolerant=True,
+            )
+        except DatasetError as error:
+            if as_json:
+                every = [Problem.of(within(root, one)) for one in error.problems or [str(error)]]
+                typer.echo(json.dumps({"format": None, "problems": [vars(one) for one in every]}, indent=2))
+            raise
         with Ledger(LEDGER if settings else None) as ledger:
             found = run(dataset, ledger, progress=silent if as_json else console.progress)
     if as_json:
-        console.out.print(json.dumps(found.to_dict(), indent=2), markup=False)
+        typer.echo(json.dumps(found.to_dict(), indent=2))
     else:
         console.inspection(source, found)
     if found.problems:

@@ -131,6 +131,32 @@ class ObjectFiles:
 
 
 @dataclass(frozen=True)
+class PngBox:
+    """The pixels of a PNG that are not 0."""
+
+    png: bytes
+
+    def decoded(self) -> NDArray[np.bool_]:
+        return read_bitmap(self.png)
+
+
+@dataclass(frozen=True)
+class RunsBox:
+    """Run lengths, row by row, first of what is not in it."""
+
+    runs: tuple[int, ...]
+    size_HW: Size
+
+    def decoded(self) -> NDArray[np.bool_]:
+        pixels: NDArray[np.bool_] = np.repeat(np.arange(len(self.runs)) % 2 == 1, self.runs).reshape(self.size_HW)
+        return pixels
+
+
+Box = PngBox | RunsBox
+"""As a file has it: it is decoded where it is drawn, by a worker, and only then takes memory."""
+
+
+@dataclass(frozen=True)
 class Region:
     """A part of an image that is of one class.
 
@@ -138,8 +164,7 @@ class Region:
         rings: closed lines of corners, N x 2, x and y in pixels from the image's upper left corner. One that lies within another and
             runs the other way round is a hole in it.
         runs: instead of rings, run lengths as COCO has them (`{"counts": ..., "size": [height, width]}`).
-        bitmap: instead of both, the pixels of a box whose upper left corner is at `corner` (row, column); those of a PNG that are not 0,
-            which is decoded where the region is drawn: by a worker.
+        box: instead of both, the pixels of a box whose upper left corner is at `corner` (row, column).
         object: whose part it is: regions of the same object have the same; None for one of its own.
         crowd: of many objects that nobody told apart.
     """
@@ -147,24 +172,22 @@ class Region:
     name: str
     rings: Sequence[NDArray[np.float64]] = ()
     runs: Mapping[str, Any] | None = None
-    bitmap: NDArray[np.bool_] | bytes | None = None
+    box: Box | None = None
     corner: tuple[int, int] = (0, 0)
     object: str | None = None
     crowd: bool = False
 
     @property
     def key(self) -> str:
-        encoded = self.bitmap if isinstance(self.bitmap, bytes) else None
-        arrays = [*self.rings, *([self.bitmap] if isinstance(self.bitmap, np.ndarray) else [])]
-        pixels = [(one.shape, one.dtype.str, one.tobytes()) for one in arrays]
+        pixels = [(one.shape, one.dtype.str, one.tobytes()) for one in self.rings]
         runs = None if self.runs is None else sorted(self.runs.items())
-        return _key(self.name, pixels, encoded, runs, self.corner, self.object, self.crowd)
+        return _key(self.name, pixels, runs, self.box, self.corner, self.object, self.crowd)
 
     def drawn(self, size_HW: Size, scale: tuple[float, float]) -> NDArray[np.bool_]:
         """The pixels it covers, H x W. Corners are multiplied by `scale`, of x and y."""
         height, width = size_HW
-        if self.bitmap is not None:
-            bitmap = read_bitmap(self.bitmap) if isinstance(self.bitmap, bytes) else self.bitmap
+        if self.box is not None:
+            bitmap = self.box.decoded()
             (top, left), (rows, columns) = self.corner, bitmap.shape
             if top < 0 or left < 0 or top + rows > height or left + columns > width:
                 raise ValueError(f"a box of {columns} x {rows} at column {left}, row {top} reaches beyond the image")
@@ -175,8 +198,10 @@ class Region:
             runs: Any = dict(self.runs)
             if tuple(runs["size"]) != size_HW:  # before memory is taken for as many pixels as it says
                 raise ValueError(f"its size is {str(runs['size'])[:80]}, the image's {list(size_HW)}, height before width")
-            packed = run_lengths.frPyObjects(runs, height, width) if isinstance(runs["counts"], list) else runs
-            return _decoded(packed)
+            lengths = runs["counts"] if isinstance(runs["counts"], list) else _unpacked(runs["counts"])
+            if min(lengths, default=0) < 0 or sum(lengths) != height * width:  # what is missing would be whatever lay in memory
+                raise ValueError(f"its runs are of {sum(lengths)} pixels, the image of {height * width}")
+            return _decoded(run_lengths.frPyObjects(runs | {"counts": lengths}, height, width))
         covered, holes = np.zeros(size_HW, bool), np.zeros(size_HW, bool)
         rings = [ring * scale for ring in self.rings]
         for ring in rings:
@@ -334,6 +359,21 @@ def _cropped(ring: NDArray[np.float64], low: tuple[float, float], high: tuple[fl
 def _decoded(runs: Any) -> NDArray[np.bool_]:
     pixels: NDArray[np.bool_] = run_lengths.decode(runs) == 1
     return pixels
+
+
+def _unpacked(counts: str | bytes) -> list[int]:
+    """The run lengths in COCO's text: five bits a character, the lowest first, and from the third on the difference from the last but one."""
+    found = list[int]()
+    value = shift = 0
+    for character in counts.encode() if isinstance(counts, str) else counts:
+        bits = character - 48
+        value |= (bits & 31) << shift
+        shift += 5
+        if not bits & 32:
+            value -= (bits & 16) << (shift - 4)
+            found.append(value + (found[-2] if len(found) > 2 else 0))
+            value = shift = 0
+    return found
 
 
 def _is_hole(ring: NDArray[np.float64], other: NDArray[np.float64]) -> bool:

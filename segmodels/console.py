@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
 
@@ -27,8 +28,10 @@ LOG_WIDTH = 160
 DEBUG = "SEGMODELS_DEBUG"
 
 # without a terminal lines are for log files: never wrapped, never coloured
-out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else LOG_WIDTH)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+out = Console(
+    highlight=False, emoji=False, soft_wrap=True, width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else LOG_WIDTH
+)
+err = Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
 
 
 def progress(items: Iterable[T], doing: str, total: int) -> Iterable[T]:
@@ -178,7 +181,7 @@ def inspection(source: "Path", found: "Inspection") -> None:
 
 def _plain(text: str) -> str:
     """Square brackets in people's names are no markup."""
-    return text.replace("[", r"\[")
+    return escape(text)
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], *, names: int) -> None:

@@ -1,6 +1,7 @@
 """A dataset as it lies on disk: which format it has, its classes, its samples, and whether every pair is sound."""
 
 import os
+import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -84,6 +85,8 @@ def open_dataset(
     illegible = [one.name for one in found if legible(one.name) != one.name]
     if illegible:
         raise DatasetError(f"{root}: the name of the class {illegible[0]} is not text; rename it")
+    if alike := _alike([one.name for one in found]):
+        raise DatasetError(f"{root}: the classes {alike}; rename one, or give all of one class the same name")
     if not 1 <= len(trained(found)) <= MAX_CLASSES:
         raise DatasetError(f"{root}: has {len(trained(found))} classes that are not ignored; expected 1 to {MAX_CLASSES}")
     unknown = sorted({name for sample in samples for name in sample.annotation.layers or ()} - {c.name for c in found})
@@ -94,6 +97,19 @@ def open_dataset(
         )
     notes = [*module.notes(root), *(path for path in [root / sample_table.NAME] if path.is_file())]
     return Dataset(root, name, told_by, _task(root, task, found, samples), found, samples, notes, kind, problems)
+
+
+def _alike(names: Sequence[str]) -> str | None:
+    """What is wrong with names that people, or some file systems, take for one, if any are."""
+    seen: dict[str, str] = {}
+    for name in names:
+        key = " ".join(unicodedata.normalize("NFC", name).casefold().split())
+        if not key:
+            return f"have one without a name ({name!r})"
+        other = seen.setdefault(key, name)
+        if other is not name:
+            return f"{other!r} and {name!r} have the same name, but for letter case, spaces or the form of accents"
+    return None
 
 
 def _listed(module: ModuleType, root: Path, *, tolerant: bool) -> tuple[list[Sample], list[str]]:
@@ -183,7 +199,7 @@ def _told_apart(samples: Iterable[Sample]) -> tuple[list[Sample], list[str]]:
 
 def within(root: Path, problem: str) -> str:
     """A problem with the paths as they are in the dataset's folder: the same wherever that lies."""
-    return problem.replace(f"{root}/", "")
+    return re.sub(rf"(?<![^\s'\"(]){re.escape(str(root))}/", "", problem)
 
 
 def _task(root: Path, asked: Task | Literal["auto"], classes: list[SegmentationClass], samples: list[Sample]) -> Task:

@@ -199,8 +199,11 @@ def read_mask(path: Path, classes: Sequence[SegmentationClass]) -> UInt8Array:
     image = _open_exact(path, "mask")
     if image.mode == "P" and _is_by_color(image, classes):
         return _index_colors(np.asarray(image.convert("RGB")), classes, path)
-    if image.mode in ("1", "L", "P", "I;16", "I"):
-        return _index_values(np.asarray(image.convert("L") if image.mode == "1" else image), classes, path)
+    if image.mode == "1":
+        yes = 1 if any(one.value == 1 for one in classes) else 255
+        return _index_values(np.where(np.asarray(image), np.uint8(yes), np.uint8(0)), classes, path)
+    if image.mode in ("L", "P", "I;16", "I"):
+        return _index_values(np.asarray(image) // _spread(image), classes, path)
     if image.mode in ("RGB", "RGBA"):
         return _index_colors(np.asarray(image), classes, path)
     raise DatasetError(f"{path}: mask has mode {image.mode}; export it as an 8-bit one-channel or RGB PNG")
@@ -237,12 +240,17 @@ def read_codes(path: Path) -> Int32Array:
     image = _open_exact(path, "picture of numbers")
     values = np.asarray(image)
     if image.mode in ("L", "P", "I;16", "I"):
-        return values.astype(np.int32)
+        return (values // _spread(image)).astype(np.int32)
     if image.mode == "RGB":
         wide = values.astype(np.int32)
         codes: Int32Array = wide[..., 0] + 256 * wide[..., 1] + 65536 * wide[..., 2]
         return codes
     raise DatasetError(f"{path}: has mode {image.mode}; expected numbers in one channel or in RGB")
+
+
+def _spread(image: Image.Image) -> int:
+    """By how much Pillow multiplies the values of a gray picture of 2 or 4 bits, so that the largest is 255."""
+    return next((by for raw, by in ((";2", 85), (";4", 17)) if image.mode == "L" and raw in str(image.info.get(_RAW, ""))), 1)
 
 
 def size_of(path: Path) -> int:
@@ -359,6 +367,7 @@ def _open_exact(path: Path, what: str) -> Image.Image:
     if pages > 1:
         image.close()  # Pillow keeps the file for the others
         raise DatasetError(f"{path}: {what} has {pages} pages; export one, as PNG")
+    ImageOps.exif_transpose(image, in_place=True)  # as its image is
     return image
 
 

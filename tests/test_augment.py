@@ -1,6 +1,7 @@
 """Recipes: image and mask move together, the same seed draws the same, and a recipe that breaks labels is refused."""
 
 import json
+import re
 from pathlib import Path
 
 import albumentations as A
@@ -36,6 +37,8 @@ def test_the_stage_leaves_a_recipe_that_replays_and_a_preview(prepared: Path, st
         assert (image == image_again).all()
         assert (mask == mask_again).all()
     assert "shows less of" in told[0] or "keeps the shares" in told[0]
+    speed = re.match(r"draws (\d+) images a second on one core; ", told[0])
+    assert speed is not None and int(speed[1]) > 0
     assert set(json.loads((tmp_path / "out" / "shares.json").read_text())["after"]) == {one.name for one in store.classes}
     with Image.open(tmp_path / "out" / "preview.png") as preview:
         assert preview.width > 300

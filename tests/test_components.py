@@ -88,3 +88,29 @@ def test_every_component_says_what_it_is() -> None:
     for kind in ("architectures", "augmentations", "formats", "losses", "schedules"):
         for name in catalog.names(kind):
             assert (root / kind / f"{name}.py").read_text().startswith('"""'), name
+
+
+@pytest.mark.parametrize(
+    "kinds",
+    [
+        {"ElasticTransform"},
+        {"GridDistortion"},
+        {"Affine"},
+        {"RandomCrop", "RandomResizedCrop"},
+        {"HorizontalFlip", "D4"},
+        {"ColorJitter"},
+        {"RandomBrightnessContrast", "RandomGamma", "RandomToneCurve"},
+        {"GaussNoise"},
+        {"GaussianBlur", "MotionBlur", "Defocus"},
+        {"CoarseDropout"},
+    ],
+    ids=lambda kinds: min(kinds),
+)
+def test_together_the_recipes_draw_every_kind_of_change(kinds: set[str]) -> None:
+    found = set[str]()
+    waiting = [one for name in catalog.names("augmentations") for one in catalog.build("augmentations", name, size_px=(64, 64))]
+    while waiting:
+        one = waiting.pop()
+        found.add(type(one).__name__)
+        waiting += getattr(one, "transforms", [])
+    assert kinds & found, sorted(found)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -103,3 +104,13 @@ def test_a_damaged_store_is_refused(tmp_path: Path, damage: Callable[[Path], obj
 def rewrite(folder: Path, change: Callable[[pd.DataFrame], pd.DataFrame]) -> None:
     path = folder / "manifest.parquet"
     change(pd.read_parquet(path)).to_parquet(path, index=False)
+
+
+def test_pixels_are_mapped_and_not_read(tmp_path: Path) -> None:
+    samples = packed()
+    store = written(tmp_path / "store", samples)
+    for view in (store.image(0), store.mask(0)):
+        base: Any = view
+        while base is not None and not isinstance(base, np.memmap):
+            base = base.base
+        assert isinstance(base, np.memmap) and not view.flags.writeable

@@ -1,14 +1,14 @@
 """What several formats share: classes from `classes.json` or from the palettes of mask files."""
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Annotated
 
 import pydantic
 
 from segmodels import workers
 from segmodels.errors import DatasetError
-from segmodels.formats._files import read_text
+from segmodels.formats._files import read_json, read_text
 from segmodels.images import Palette, palettes
 from segmodels.samples import IGNORE_INDEX, MAX_CLASSES, SegmentationClass, default_color
 
@@ -17,11 +17,14 @@ AT_ONCE = 32
 SECONDS_A_MASK = 60.0
 
 
+_Byte = Annotated[int, pydantic.Field(ge=0, le=255)]
+
+
 class _ClassEntry(pydantic.BaseModel):
     # other keys may stand beside these: tools and people keep more about a class than its name
     id: int = pydantic.Field(ge=0, le=65535)
     name: str = pydantic.Field(min_length=1)
-    color: tuple[int, int, int] | None = None
+    color: tuple[_Byte, _Byte, _Byte] | None = None
     ignore: bool = False
 
 
@@ -32,9 +35,7 @@ class _ClassesFile(pydantic.BaseModel):
 def from_json(path: Path) -> list[SegmentationClass]:
     """`{"classes": [{"id": 0, "name": "sky", "color": [128, 128, 128], "ignore": false}, ...]}`; color and ignore may be missing."""
     try:
-        listed = _ClassesFile.model_validate(json.loads(path.read_text(encoding="utf-8"))).classes
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise DatasetError(f"{path}: is not JSON ({error})") from error
+        listed = _ClassesFile.model_validate(read_json(path)).classes
     except pydantic.ValidationError as error:
         problems = [f"{'.'.join(map(str, e['loc']))}: {e['msg']} (is {e['input']!r})" for e in error.errors()]
         raise DatasetError(

@@ -13,13 +13,15 @@ from segmodels.samples import Color, SegmentationClass, default_color
 DEPTH = 3
 """Folders below the dataset's in which its JSON may lie, such as `annotations/`."""
 
+OF_THE_SAME_IMAGES = ("person_keypoints", "stuff_")
+"""How COCO's own files begin that say something else of the images in `instances_*.json`."""
+
 
 def files(root: Path, having: str) -> list[Path]:
     """The JSON files whose annotations have a key (`segmentation` or `segments_info`)."""
     found = [path for depth in range(DEPTH + 1) for path in matching(root, "*/" * depth + "*.json") if _has(path, having)]
-    # beside them COCO has the keypoints of the same images
-    instances = [path for path in found if path.name.startswith("instances")]
-    return instances or found
+    objects = [path for path in found if not path.name.startswith(OF_THE_SAME_IMAGES)]
+    return objects or found
 
 
 def _has(path: Path, key: str) -> bool:
@@ -74,6 +76,11 @@ def _color(category: dict[str, Any], index: int) -> Color:
     return default_color(index)
 
 
+def same_id(number: Hashable) -> str:
+    """An image's id, of which annotations may speak as a number or a text."""
+    return str(int(number) if isinstance(number, float) and number.is_integer() else number)
+
+
 def images(path: Path, problems: list[str]) -> Iterator[tuple[Any, dict[str, Any] | None]]:
     """Every image's id and entry, None where several have the id; these and those that lack something are noted among the problems."""
     found: dict[Any, list[dict[str, Any]]] = {}
@@ -85,11 +92,11 @@ def images(path: Path, problems: list[str]) -> Iterator[tuple[Any, dict[str, Any
         ):
             problems.append(f"{path}: images[{place}] is {str(one)[:80]}; expected `id`, `file_name`, `height` and `width`")
             continue
-        found.setdefault(one["id"], []).append(one)
+        found.setdefault(same_id(one["id"]), []).append(one)
     for number, entries in found.items():
         if len(entries) > 1:
             names = ", ".join(str(one["file_name"]) for one in entries[:5])
             problems.append(
-                f"{path}: image id {number!r} is of {len(entries)} pictures ({names}); which one annotations mean is not known"
+                f"{path}: image id {number} is of {len(entries)} pictures ({names}); which one annotations mean is not known"
             )
         yield number, entries[0] if len(entries) == 1 else None

@@ -2,6 +2,7 @@
 
 import json
 import os
+import unicodedata
 from collections import Counter
 from collections.abc import Iterator
 from functools import lru_cache
@@ -12,6 +13,13 @@ from segmodels.errors import DatasetError
 from segmodels.images import SUFFIXES
 from segmodels.samples import Split
 
+SPLIT_FOLDERS: dict[str, Split] = {
+    **{"train": "train", "training": "train"},
+    **{"val": "val", "valid": "val", "validation": "val"},
+    **{"test": "test", "testing": "test"},
+}
+"""What people call the folders of splits."""
+
 
 def by_stem(folder: Path) -> tuple[dict[str, Path], dict[str, str]]:
     """The pictures in a folder and below it, by their path in it without suffix; and what is wrong with names that several have."""
@@ -21,7 +29,8 @@ def by_stem(folder: Path) -> tuple[dict[str, Path], dict[str, str]]:
         stem, suffix = os.path.splitext(inside)  # noqa: PTH122
         if suffix.lower() not in SUFFIXES:
             continue
-        found.setdefault(stem.replace(os.sep, "/"), []).append(folder / inside)
+        # an image and its mask may come from systems that write accents in other forms
+        found.setdefault(unicodedata.normalize("NFC", stem.replace(os.sep, "/")), []).append(folder / inside)
     clashes = {name: f"{' and '.join(map(str, paths))}: same name; rename one" for name, paths in found.items() if len(paths) > 1}
     sound = {name: paths[0] for name, paths in found.items() if name not in clashes}
     return sound, clashes | {inside: f"{folder / inside}: is a link to a folder; put the folder there" for inside in links}
@@ -32,12 +41,18 @@ def _inside(folder: Path, links: list[str]) -> Iterator[str]:
     start = len(str(folder)) + 1
     for where, folders, names in os.walk(folder):
         links += [f"{where}{os.sep}{name}"[start:] for name in folders if os.path.islink(f"{where}{os.sep}{name}")]  # noqa: PTH114
+        folders[:] = [name for name in folders if not name.startswith(".")]
         yield from (f"{where}{os.sep}{name}"[start:] for name in names if not name.startswith("."))
 
 
 def matching(folder: Path, pattern: str) -> list[Path]:
-    """The files that a pattern fits; no folder, no link to nothing, and no pipe, which could be read for ever."""
-    return sorted(path for path in folder.glob(pattern) if path.is_file())
+    """The files that a pattern fits; none that is hidden, no folder, no link to nothing, and no pipe, which could be read for ever."""
+    return sorted(path for path in folder.glob(pattern) if path.is_file() and not is_hidden(path.relative_to(folder)))
+
+
+def is_hidden(inside: Path) -> bool:
+    """Such as `._x.png`, which macOS writes, and what lies in `.ipynb_checkpoints/`."""
+    return any(part.startswith(".") for part in inside.parts)
 
 
 def is_picture(path: Path) -> bool:
@@ -58,16 +73,19 @@ class Pictures:
         self._root = root
         self._by_name: dict[str, list[Path]] = {}
         for path in sorted(root.rglob("*")):
-            if is_picture(path) and not without.intersection(path.relative_to(root).parts[:-1]):
-                self._by_name.setdefault(path.name, []).append(path)
+            inside = path.relative_to(root)
+            if is_picture(path) and not is_hidden(inside) and not without.intersection(inside.parts[:-1]):
+                self._by_name.setdefault(unicodedata.normalize("NFC", path.name), []).append(path)
 
     def find(self, called: str, *, beside: Path) -> Path | str:
         """The one that is called so, or what is wrong; of several the nearest to the file that names it, `beside`."""
         if leaves(called):
             return f"{called!r} leads out of the dataset's folder"
-        parts = PurePosixPath(called.replace("\\", "/")).parts
+        parts = PurePosixPath(unicodedata.normalize("NFC", called.replace("\\", "/"))).parts
         named = self._by_name.get(parts[-1] if parts else "", [])
-        fitting = [path for path in named if path.parts[-len(parts) :] == parts]
+        fitting = [
+            path for path in named if tuple(unicodedata.normalize("NFC", one) for one in path.parts[-len(parts) :]) == parts
+        ]
         if not fitting and len(named) == 1 and not self._of_another_split(named[0], parts):
             fitting = named  # datasets moved by hand still say where their pictures once lay
         if not fitting:

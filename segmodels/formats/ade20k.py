@@ -8,7 +8,8 @@ from pathlib import Path
 
 from segmodels.annotations import MaskFile
 from segmodels.errors import DatasetError
-from segmodels.formats._files import by_stem, matching, read_text
+from segmodels.formats._classes import from_json
+from segmodels.formats._files import by_stem, matching, read_text, unique_ids
 from segmodels.samples import Sample, SegmentationClass, Split, default_color
 
 NAMES = "objectInfo150.txt"
@@ -24,7 +25,9 @@ def detect(root: Path) -> str | None:
 
 
 def classes(root: Path) -> list[SegmentationClass] | None:
-    """From the table `Idx Ratio Train Val Stuff Name`, of whose names the first is taken."""
+    """From `classes.json`, else from the table `Idx Ratio Train Val Stuff Name`, of whose names the first is taken."""
+    if (root / "classes.json").is_file():
+        return from_json(root / "classes.json")
     if not (root / NAMES).is_file():
         return None
     found, problems = [OTHER], []
@@ -43,7 +46,7 @@ def classes(root: Path) -> list[SegmentationClass] | None:
 
 
 def notes(root: Path) -> list[Path]:
-    return matching(root, NAMES)
+    return [*matching(root, "classes.json"), *matching(root, NAMES)]
 
 
 def read(root: Path) -> Iterator[Sample]:
@@ -54,7 +57,7 @@ def read(root: Path) -> Iterator[Sample]:
     """
     if detect(root) is None:
         raise DatasetError(f"{root}: the format `ade20k` needs images/ and annotations/ with {' and '.join(SPLITS)} in both")
-    samples, problems = [], []
+    pairs, problems = list[tuple[Path, Path, Split]](), list[str]()
     for folder, split in SPLITS.items():
         (images, image_clashes), (masks, mask_clashes) = (by_stem(root / kind / folder) for kind in ("images", "annotations"))
         problems += [*image_clashes.values(), *mask_clashes.values()]
@@ -68,10 +71,10 @@ def read(root: Path) -> Iterator[Sample]:
             for name, path in masks.items()
             if name not in images and name not in image_clashes
         ]
-        samples += [
-            Sample(name, images[name], MaskFile(masks[name]), split=split) for name in sorted(images.keys() & masks.keys())
-        ]
-    yield from samples
+        pairs += [(images[name], masks[name], split) for name in sorted(images.keys() & masks.keys())]
+    ids = unique_ids({image: image.relative_to(root / "images") for image, _, _ in pairs})
+    for image, mask, split in pairs:
+        yield Sample(ids[image], image, MaskFile(mask), split=split)
     if problems:
         raise DatasetError(f"{root}: {len(problems)} files do not pair up", problems)
 

@@ -1,6 +1,6 @@
 """`train.txt`, `val.txt` and `test.txt`, each line `image mask` with paths relative to the list's folder, as SegNet's CamVid has it.
 
-The lists give the splits. The sequence is the name up to its first underscore (`0016E5_07959` -> `0016E5`).
+The lists give the splits. The sequence is the name up to its first underscore (`0016E5_07959` -> `0016E5`), where that is not the same of all.
 """
 
 from collections.abc import Iterator
@@ -9,8 +9,8 @@ from pathlib import Path, PurePosixPath
 from segmodels.annotations import MaskFile
 from segmodels.errors import DatasetError
 from segmodels.formats._classes import from_json
-from segmodels.formats._files import leaves, read_text
-from segmodels.samples import SPLITS, Sample, SegmentationClass
+from segmodels.formats._files import leaves, read_text, unique_ids
+from segmodels.samples import SPLITS, Sample, SegmentationClass, Split
 
 LISTS = tuple(f"{split}.txt" for split in SPLITS)
 
@@ -42,7 +42,7 @@ def read(root: Path) -> Iterator[Sample]:
     if not lists:
         raise DatasetError(f"{root}: has none of train.txt, val.txt, test.txt; the format `camvid` needs them")
     seen: dict[str, str] = {}
-    samples, problems = [], []
+    listed, problems = list[tuple[Split, str, str]](), list[str]()
     for split, path in lists:
         for number, line in enumerate(read_text(path).splitlines(), start=1):
             where, words = f"{path}:{number}", line.split()
@@ -52,13 +52,18 @@ def read(root: Path) -> Iterator[Sample]:
             if len(words) != 2 or any(leaves(word) for word in words):
                 problems.append(f"{where}: {line!r}; expected `image mask`, both inside {root}")
                 continue
-            name = PurePosixPath(words[0]).stem
+            name = str(PurePosixPath(words[0]))
             if name in seen:
                 problems.append(f"{where}: {name} stands at {seen[name]} already; list it once")
                 continue
             seen[name] = where
-            samples.append(Sample(name, root / words[0], MaskFile(root / words[1]), split=split, group=name.split("_")[0]))
-    yield from samples
+            listed.append((split, name, words[1]))
+    ids = unique_ids({root / image: Path(image) for _, image, _ in listed})
+    sequences = {image: Path(image).stem.split("_")[0] for _, image, _ in listed}
+    several = len(set(sequences.values())) > 1
+    for split, image, mask in listed:
+        group = sequences[image] if several else None
+        yield Sample(ids[root / image], root / image, MaskFile(root / mask), split=split, group=group)
     if problems:
         raise DatasetError(f"{root}: {len(problems)} wrong lines", problems)
 

@@ -61,7 +61,10 @@ def read(root: Path) -> Iterator[Sample]:
             elif number not in spoiled:
                 size = (entry["height"], entry["width"])
                 found[picture] = path, Regions(path, regions.get(number, ()), size, f"image {number}")
-        problems += [f"{path}: annotations are of an image {number!r} that is not listed" for number in regions.keys() - known]
+        problems += [
+            f"{path}: annotations are of an image {number} that is not listed; list it under `images`, or remove them"
+            for number in regions.keys() - known
+        ]
     ids = unique_ids({picture: picture.relative_to(root) for picture in found})
     for picture, (path, annotation) in found.items():
         yield Sample(ids[picture], picture, annotation, split=split_of(path.stem) or split_of(path.parent.name))
@@ -83,9 +86,10 @@ def _regions_by_image(path: Path, named: dict[int, str], problems: list[str]) ->
         if not isinstance(image, Hashable):
             problems.append(f"{where}: image_id is {str(image)[:80]}; expected the id of an image")
             continue
+        image = _coco.same_id(image)
         region: Region | str
         if not isinstance(category, Hashable) or category not in named:
-            region = f"there is no category {category!r}"
+            region = f"there is no category {category!r}; list it under `categories`"
         elif not segmentation:
             region = f"has a box and no {KEY}; label its outline or remove it"
         else:

@@ -53,8 +53,8 @@ def read(root: Path) -> Iterator[Sample]:
             if isinstance(annotation, str):
                 problems.append(f"{path}: annotations[{place}]: {annotation}")
                 continue
-            if not isinstance(image, Hashable) or image not in entries:
-                problems.append(f"{path}: annotations[{place}]: there is no image {image!r}")
+            if not isinstance(image, Hashable) or (image := _coco.same_id(image)) not in entries:
+                problems.append(f"{path}: annotations[{place}]: there is no image {image}; list it under `images`")
                 continue
             entry = entries[image]
             if entry is None:

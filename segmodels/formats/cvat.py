@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segmodels import bounds
-from segmodels.annotations import BACKGROUND, FARTHEST_PX, Region, Regions, is_background
+from segmodels.annotations import BACKGROUND, FARTHEST_PX, Region, Regions, RunsBox, is_background
 from segmodels.errors import DatasetError
 from segmodels.formats._files import Pictures, matching, read_text, split_of, unique_ids
 from segmodels.samples import Color, Sample, SegmentationClass, default_color
@@ -124,8 +124,7 @@ def _region(shape: ET.Element, size: tuple[int, int]) -> Region:
         runs = [int(word) for word in shape.get("rle", "").split(",")]
         if min(runs) < 0 or sum(runs) != height * width:
             raise ValueError(f"the run lengths of a mask {label!r} cover {sum(runs)} pixels, expected {width} x {height}")
-        bitmap = np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(height, width)  # row by row, first what is not in it
-        return Region(name, bitmap=bitmap, corner=(row, column), object=together)
+        return Region(name, box=RunsBox(tuple(runs), (height, width)), corner=(row, column), object=together)
     if shape.tag == "polygon":
         pairs = [pair.split(",") for pair in shape.get("points", "").split(";")]
         if any(len(pair) != 2 for pair in pairs):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from segmodels.annotations import BACKGROUND, ObjectFiles
 from segmodels.errors import DatasetError
-from segmodels.formats._files import is_picture
+from segmodels.formats._files import SPLIT_FOLDERS, is_picture
 from segmodels.samples import Sample, SegmentationClass, default_color
 
 OBJECT = "object"
@@ -53,7 +53,7 @@ def _folders(root: Path) -> Iterator[Path]:
     found = [
         folder
         for folder in [*below, *(deeper for one in below for deeper in _directories(one))]
-        if (folder / "images").is_dir() and (folder / "masks").is_dir()
+        if folder.name not in SPLIT_FOLDERS and (folder / "images").is_dir() and (folder / "masks").is_dir()
     ]
     paired = {folder: _paired(folder) for folder in found}
     objects = any(number is None for number in paired.values())

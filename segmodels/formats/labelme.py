@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 import numpy as np
 import pydantic
 
-from segmodels.annotations import BACKGROUND, FARTHEST_PX, Region, Regions, is_background
+from segmodels.annotations import BACKGROUND, FARTHEST_PX, PngBox, Region, Regions, is_background
 from segmodels.errors import DatasetError
 from segmodels.formats._files import Pictures, matching, read_json, unique_ids
 from segmodels.images import SUFFIXES
@@ -118,7 +118,7 @@ def _region(shape: _Shape) -> Region:
     if len(points) < 3 if expected is None else len(points) != expected:
         raise ValueError(f"a {shape.shape_type} {shape.label!r} has {len(points)} points; expected {expected or 'three or more'}")
     if shape.shape_type == "mask":
-        return Region(name, bitmap=_png(shape), corner=(int(points[0, 1]), int(points[0, 0])), object=together)
+        return Region(name, box=PngBox(_png(shape)), corner=(int(points[0, 1]), int(points[0, 0])), object=together)
     if shape.shape_type == "rectangle":
         (left, top), (right, bottom) = points.min(axis=0), points.max(axis=0)
         points = np.array([[left, top], [right, top], [right, bottom], [left, bottom]])

@@ -18,6 +18,8 @@ CLASSES, OBJECTS, IMAGES, LISTS, LABELMAP = (
     "ImageSets/Segmentation",
     "labelmap.txt",
 )
+CLASS_NAMES = "class_names.txt"
+"""That labelme's converter writes: a name a line, of 0, 1, 2, ... after `__ignore__`."""
 NAMES = (
     *("background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog"),
     *("horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor"),
@@ -33,6 +35,10 @@ def detect(root: Path) -> str | None:
 
 def classes(root: Path) -> list[SegmentationClass] | None:
     base = _base(root)
+    if base is not None and (base / CLASS_NAMES).is_file() and not (base / LABELMAP).is_file():
+        listed = [line.strip() for line in read_text(base / CLASS_NAMES).rstrip().splitlines()]
+        names = [name for name in listed if name != "__ignore__"]
+        return [*(SegmentationClass(name, value, _color(value)) for value, name in enumerate(names)), VOID]
     if base is None or not (base / LABELMAP).is_file():
         return [*(SegmentationClass(name, value, _color(value)) for value, name in enumerate(NAMES)), VOID]
     named = _labelmap(base / LABELMAP)
@@ -43,7 +49,7 @@ def classes(root: Path) -> list[SegmentationClass] | None:
 
 def notes(root: Path) -> list[Path]:
     base = _base(root)
-    return [] if base is None else [*matching(base / LISTS, "*.txt"), *matching(base, LABELMAP)]
+    return [] if base is None else [*matching(base / LISTS, "*.txt"), *matching(base, LABELMAP), *matching(base, CLASS_NAMES)]
 
 
 def read(root: Path) -> Iterator[Sample]:
@@ -114,6 +120,10 @@ def _labelmap(path: Path) -> list[SegmentationClass]:
             problems.append(f"{path}:{number}: {line!r}; expected `name:red,green,blue:parts:actions`")
             continue
         found.append(SegmentationClass(name, len(found), (red, green, blue)))
+    if len({one.color for one in found}) < len(found):
+        problems.append(
+            f"{path}: two labels have the same colour, which masks cannot tell apart; give each its own and export again"
+        )
     if problems:
         raise DatasetError(f"{path}: {len(problems)} wrong lines", problems)
     return found

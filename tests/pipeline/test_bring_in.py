@@ -40,6 +40,10 @@ def test_inspect_says_what_would_be_read(tmp_path: Path) -> None:
     assert [one["share"] for one in told["classes"]] == pytest.approx(shares)
     assert [one["num_images"] for one in told["classes"]] == [3, 2, 2]
     assert (told["num_objects"], told["void"], told["problems"]) == (5, 0, [])
+    for path in (root / "images").iterdir():
+        path.unlink()
+    told = json.loads(segmodels("inspect", str(root), "--json", cwd=tmp_path, code=2).stdout)  # where nothing can be used too
+    assert (told["format"], len(told["problems"])) == (None, 3)
 
 
 def spoiled(write: Callable[..., None], root: Path) -> Path:
