@@ -4,7 +4,7 @@ import os
 import sys
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -165,7 +165,7 @@ def predict(
     path: ParamsPath = PARAMS,
 ) -> None:
     """Write a mask for every image, at the image's own size."""
-    if path.is_file():
+    if path.is_file() or path != PARAMS:
         _read(path)  # how large images may be
     from segmodels import backends, predicted_files
     from segmodels.bundle import load
@@ -176,12 +176,13 @@ def predict(
     if (backend, precision) == ("auto", "auto"):
         backend, precision = _scored_with(loaded)
     chosen = backends.load(loaded, backend, precision=None if precision == "auto" else precision)
+    _refuse_disagreeing(loaded, chosen)
     predictor = Predictor(loaded, chosen, tiles=tiles, flips=flips)
     overlap = loaded.facts.task == "multilabel"
     written = "<image>/<class>.png, 255 where the class is" if overlap else "palette PNG, pixel value = class index"
     done, failed = 0, 0
-    targets = predicted_files.find(images, out)
     wanted = Wanted(overlay, probabilities, polygons, large)
+    targets = predicted_files.find(images, out, wanted)
     results = predicted_files.predict_files(predictor, targets, out, wanted)
     for source, reason in console.progress(results, "predicting images", len(targets)):
         if reason is None:
@@ -197,13 +198,32 @@ def predict(
 def _scored_with(loaded: "Bundle") -> "tuple[backends.Name | Literal['auto'], backends.Precision | Literal['auto']]":
     """The backend and the precision that agreed with the trained network on the test images, where `evaluate` has scored this bundle."""
     from segmodels import device
+
+    scores = _scores(loaded)
+    if scores.get("device") == device.default().type:
+        return scores["backend"], scores["precision"]
+    return "auto", "auto"
+
+
+def _refuse_disagreeing(loaded: "Bundle", chosen: "backends.Backend") -> None:
+    """Where `evaluate` has found that a backend does not answer as the trained network does, it is not to be used."""
+    from segmodels.evaluate import MAX_DISAGREEMENT
+
+    share = _scores(loaded).get("disagreement", {}).get(f"{chosen.name} {chosen.precision}", 0.0)
+    if share > MAX_DISAGREEMENT[chosen.precision]:
+        raise InputError(
+            f"{chosen.name} in {chosen.precision} labels {share:.2%} of the test images' pixels otherwise than the trained network, more than "
+            f"{MAX_DISAGREEMENT[chosen.precision]:.1%}; leave out --backend and --precision"
+        )
+
+
+def _scores(loaded: "Bundle") -> dict[str, Any]:
+    """What `evaluate` found of this bundle; empty where it has not scored it."""
     from segmodels.counts import read_scores
 
     folder = EVALUATED / loaded.facts.candidate
     scores = read_scores(folder) if (folder / "scores.json").is_file() else {}
-    if scores.get("bundle_sha256") == loaded.sha256 and scores["device"] == device.default().type:
-        return scores["backend"], scores["precision"]
-    return "auto", "auto"
+    return scores if scores.get("bundle_sha256") == loaded.sha256 else {}
 
 
 @bench.command()
@@ -278,7 +298,7 @@ def inspect(
     from segmodels.samples import RGB
     from segmodels.watching import silent
 
-    settings = _read(path) if path.is_file() else None
+    settings = _read(path) if path.is_file() or path != PARAMS else None
     with archives.opened(source, work=WORK if settings else Path(gettempdir())) as root:
         try:
             dataset = open_dataset(

@@ -11,10 +11,13 @@ from segmodels import device, onnx_file, quantized
 from segmodels.bundle import Bundle
 from segmodels.errors import BundleError, InputError
 from segmodels.resizing import fitted_size
+from segmodels.samples import num_logits, trained
 
 Name = Literal["torch", "openvino", "onnxruntime"]
 Precision = Literal["bf16", "fp32", "int8"]
 NAMES: tuple[Name, ...] = get_args(Name)
+TRIED_PX = 64, 64
+"""Height and width of the image that an exported network is tried on."""
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 
@@ -53,10 +56,12 @@ def load(
 
     Raises:
         InputError: the backend runs on CPUs alone, or does not compute in 8 bits.
-        BundleError: the bundle has no such file, or it is not to be trusted.
+        BundleError: the bundle has no such file, or it is not to be trusted, or the backend cannot run it.
     """
     on = on or (device.default() if name in ("auto", "torch") else torch.device("cpu"))
     chosen = default(on, bundle) if name == "auto" else name
+    if precision == "bf16" and chosen == "onnxruntime":
+        raise InputError(f"precision: {chosen} computes in fp32; leave it out")
     if precision == "int8" and chosen != "openvino":
         raise InputError(f"precision: {chosen} does not compute in int8; take openvino, on a CPU")
     if chosen == "torch":
@@ -68,14 +73,30 @@ def load(
         raise BundleError(f"{bundle.folder}: has no {onnx_file.NAME}, which {chosen} runs; train it with `training.export: onnx`")
     if precision == "int8" and not bundle.has_int8:
         raise BundleError(f"{bundle.folder}: has no {quantized.XML}; train it with `training.export: int8`")
+    eight_bits = precision == "int8"
+    model, weights = (
+        (bundle.read(quantized.XML), bundle.read(quantized.BIN)) if eight_bits else (bundle.read(onnx_file.NAME), b"")
+    )
+    if not eight_bits:
+        onnx_file.refuse_what_leads_out(model, bundle.folder / onnx_file.NAME)
     often = fitted_size(*bundle.facts.largest_px, bundle.facts.size_px)
-    if chosen == "openvino" and precision == "int8":
-        return OpenVino(bundle.read(quantized.XML), bundle.read(quantized.BIN), precision=precision, often=often)
-    model = bundle.read(onnx_file.NAME)
-    onnx_file.refuse_what_leads_out(model, bundle.folder / onnx_file.NAME)
-    if chosen == "openvino":
-        return OpenVino(model, precision=precision or device.precision("auto", on), often=often)
-    return OnnxRuntime(model)
+    try:
+        if chosen == "openvino":
+            made: Backend = OpenVino(model, weights, precision=precision or device.precision("auto", on), often=often)
+        else:
+            made = OnnxRuntime(model)
+        logits = made(
+            torch.zeros(1, bundle.facts.channels, *TRIED_PX, dtype=torch.uint16 if bundle.facts.bits == 16 else torch.uint8)
+        )
+    except Exception as error:  # each library raises its own
+        told = str(error).strip().splitlines()[0][:200]
+        raise BundleError(f"{bundle.folder}: {chosen} cannot run its network ({told}); train the candidate again") from error
+    expected = (1, num_logits(bundle.facts.task, len(trained(bundle.classes))), *TRIED_PX)
+    if logits.shape != expected:
+        raise BundleError(
+            f"{bundle.folder}: its network gives scores of the shape {tuple(logits.shape)} on {chosen}, expected {expected}; train the candidate again"
+        )
+    return made
 
 
 class Torch:

@@ -8,7 +8,7 @@ reads but people and Hugging Face's hub.
 import hashlib
 import importlib.metadata
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,10 +16,12 @@ from typing import Any, Literal
 
 import pydantic
 import safetensors.torch
+import torch
+from torch import Tensor
 
 from segmodels import atomic, card, digests, network, onnx_file, quantized, tiling
 from segmodels.bundle_facts import ClassFacts, Export, Facts, FileName
-from segmodels.errors import BundleError, ParamsError
+from segmodels.errors import BundleError, InputError
 from segmodels.network import Segmenter
 from segmodels.samples import RGB, ImageArray, ImageKind, SegmentationClass, Task, num_logits, trained
 
@@ -80,8 +82,9 @@ class Bundle:
             BundleError: the weights are not those of this network.
         """
         facts = self.facts
-        try:
-            segmenter = network.build(
+
+        def build() -> Segmenter:
+            return network.build(
                 architecture=facts.architecture,
                 encoder=facts.encoder,
                 weights=None,
@@ -90,12 +93,31 @@ class Bundle:
                 mean=facts.mean,
                 std=facts.std,
             )
-            segmenter.network.load_state_dict(safetensors.torch.load(self.read(WEIGHTS)))
-        except (ParamsError, RuntimeError, safetensors.SafetensorError) as error:
+
+        content = self.read(WEIGHTS)
+        try:
+            weights = safetensors.torch.load(content)
+            with torch.device("meta"):  # which takes no memory, whatever the options ask for
+                _refuse_other_shapes(build().network.state_dict(), weights)
+            segmenter = build()
+            segmenter.network.load_state_dict(weights)
+        except (InputError, RuntimeError, safetensors.SafetensorError) as error:
             raise BundleError(
                 f"{self.folder}: its weights do not fit {facts.architecture} with {facts.encoder}: {error}"
             ) from error
         return segmenter.eval()
+
+
+def _refuse_other_shapes(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
+    """Raises BundleError."""
+    names = [
+        name
+        for name in sorted({*expected, *found})
+        if getattr(expected.get(name), "shape", 0) != getattr(found.get(name), "shape", 0)
+    ]
+    if names:
+        shapes = [tuple(one[names[0]].shape) if names[0] in one else "missing" for one in (expected, found)]
+        raise BundleError(f"{names[0]} is {shapes[1]}, expected {shapes[0]}; {len(names)} of {len(expected)} differ")
 
 
 def save(

@@ -58,9 +58,13 @@ def _metadata(facts: Facts, scores: dict[str, Any] | None) -> ModelCardData:
         model_name=facts.candidate,
         pipeline_tag="image-segmentation",
         library_name="segmodels",
-        tags=["semantic-segmentation", facts.architecture, facts.encoder, "onnx", "safetensors"],
+        tags=["semantic-segmentation", facts.architecture, facts.encoder, *(["onnx"] if _has_onnx(facts) else []), "safetensors"],
         eval_results=results or None,
     )
+
+
+def _has_onnx(facts: Facts) -> bool:
+    return "model.onnx" in facts.files
 
 
 def _title(facts: Facts) -> str:
@@ -106,9 +110,10 @@ def _limits(facts: Facts, scores: dict[str, Any] | None) -> str:
 
 
 def _use(facts: Facts) -> str:
-    return (
-        "## Use\n\n"
-        f"With the package `segmodels` installed:\n\n```python\n{_snippet(facts)}```\n\n"
+    told = f"## Use\n\nWith the package `segmodels` installed:\n\n```python\n{_snippet(facts)}```\n\n"
+    if not _has_onnx(facts):
+        return told
+    return told + (
         "`model.onnx` is the same network for other programs: input `images`, uint8 or uint16, batch x channels x height x width, as they were "
         "taken; output `logits`. What else its user must know, the file says in its metadata.\n"
     )

@@ -53,7 +53,7 @@ def read_image(path: Path, kind: ImageKind = RGB) -> ImageArray:
         image = _read_picture(path, kind)
     if image.dtype == np.uint16 and kind.bits == 8:
         raise DatasetError(
-            f"{path}: image has 16 bits a channel; set dataset.bits: 16 in params.yaml to keep them, or re-export it with 8"
+            f"{path}: image has 16 bits a channel; re-export it with 8, or train on all of them: dataset.bits: 16 in params.yaml"
         )
     if image.dtype == np.uint8 and kind.bits == 16:
         image = image.astype(np.uint16) * 257

@@ -1,5 +1,6 @@
 """Images beyond what is decoded at once: read and written by windows, in a bounded memory. TIFF and GeoTIFF, which keep their place on earth."""
 
+import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 import rasterio
 import tifffile
-from rasterio.errors import RasterioError
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window
 
 from segmodels import bounds
@@ -28,7 +29,7 @@ def is_large(path: Path) -> bool:
     if path.suffix.lower() not in TIFF:
         return False
     try:
-        with rasterio.open(path, driver="GTiff") as file:
+        with _of_no_place(), rasterio.open(path, driver="GTiff") as file:
             return bounds.too_large(file.width, file.height) is not None
     except RasterioError:  # what is wrong with it is said when it is read
         return False
@@ -53,14 +54,13 @@ class LargeImage:
             DatasetError: it cannot be read, or is no image of the kind.
         """
         try:
-            with rasterio.Env(GDAL_CACHEMAX=CACHE_MB), rasterio.open(path, driver="GTiff") as file:
+            with _of_no_place(), rasterio.Env(GDAL_CACHEMAX=CACHE_MB), rasterio.open(path, driver="GTiff") as file:
                 if file.count not in (kind.channels, 1) or set(file.dtypes) != {kind.dtype.name}:
                     raise DatasetError(
                         f"{path}: has {file.count} channels of {file.dtypes[0]}; expected {kind.channels} of {kind.dtype.name}"
                     )
-                with tifffile.TiffFile(path) as tags:
-                    if tags.pages[0].tags.valueof("Orientation", default=1) != 1:  # type: ignore[union-attr]
-                        raise DatasetError(f"{path}: does not lie upright, which is not read piece by piece; export it upright")
+                if wrong := _unlike_what_it_holds(path):
+                    raise DatasetError(f"{path}: {wrong}, which is not read piece by piece; export it in gray or RGB, upright")
                 yield cls(file, path, kind)
         except RasterioError as error:
             raise DatasetError(f"{path}: cannot be read as TIFF ({error}); export it again") from error
@@ -83,7 +83,7 @@ class LargeImage:
 
     def preview_of_mask(self, path: Path) -> UInt8Array:
         """A mask of this image that was written, made as small."""
-        with rasterio.open(path) as file:
+        with _of_no_place(), rasterio.open(path) as file:
             small: UInt8Array = file.read(1, out_shape=self.size_of_preview())
         return small
 
@@ -108,10 +108,31 @@ class LargeImage:
             "crs": self._file.crs,
             "transform": self._file.transform,
         }
-        with rasterio.open(path, "w", **profile) as file:
+        with _of_no_place(), rasterio.open(path, "w", **profile) as file:
             file.write_colormap(1, {value: (*map(int, color), 255) for value, color in enumerate(palette(classes))})
             for top, rows in _in_blocks(bands):
                 file.write(rows, 1, window=Window(0, top, rows.shape[1], rows.shape[0]))
+
+
+def _unlike_what_it_holds(path: Path) -> str | None:
+    """What makes the image of a file another than the values in it, if anything does."""
+    with tifffile.TiffFile(path) as file:
+        page: Any = file.pages[0]
+        if page.tags.valueof("Orientation", default=1) != 1:
+            return "does not lie upright"
+        if page.photometric not in (tifffile.PHOTOMETRIC.MINISBLACK, tifffile.PHOTOMETRIC.RGB, tifffile.PHOTOMETRIC.YCBCR):
+            return f"is in {page.photometric.name}"
+        if page.bitspersample not in (8, 16):
+            return f"has {page.bitspersample} bits a channel"
+    return None
+
+
+@contextmanager
+def _of_no_place() -> Iterator[None]:
+    """Most images are of no place on earth, which rasterio warns of."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        yield
 
 
 def _in_blocks(bands: Iterable[tuple[int, UInt8Array]]) -> Iterator[tuple[int, UInt8Array]]:

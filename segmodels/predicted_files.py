@@ -1,5 +1,6 @@
 """Image files and folders of them to files of their masks. Files are decoded by other processes, ahead of the network, a batch at a time."""
 
+import errno
 import glob
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -13,7 +14,7 @@ from PIL import Image
 
 from segmodels import atomic, large_images, polygons, workers
 from segmodels.decoding import decode
-from segmodels.errors import DatasetError, InputError
+from segmodels.errors import DatasetError, InputError, legible
 from segmodels.images import SUFFIXES, overlay, shown, write_mask
 from segmodels.large_images import LargeImage
 from segmodels.predict import Predictor
@@ -22,6 +23,8 @@ from segmodels.samples import ImageArray, ImageKind, SegmentationClass, UInt8Arr
 POLYGONS = "polygons.json"
 TOGETHER = {"cpu": 4, "cuda": 32}
 """Images that are predicted at once: on a CPU more gain nothing."""
+_OF_THE_NAME = (errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.EINVAL, errno.EILSEQ)
+"""Faults of one file's name, and not of the disk."""
 DECODE_S, AHEAD = 120.0, 2
 """How long a file may take to be decoded, and how many a process may be ahead of the network."""
 
@@ -62,19 +65,21 @@ class _Coco:
         atomic.write_json(path, told)
 
 
-def find(inputs: Sequence[str], destination: Path) -> dict[Path, Path]:
+def find(inputs: Sequence[str], destination: Path, wanted: Wanted | None = None) -> dict[Path, Path]:
     """Every image of files, folders and patterns such as `scans/*.tif`, and the path of its results without suffix.
 
     Raises:
-        InputError: nothing there, no image at all, two whose results would have the same name, or results that would be written over
+        InputError: the destination is no folder, nothing there, no image at all, two whose results would have the same name, or results that would be written over
             an image.
     """
+    if destination.exists() and not destination.is_dir():
+        raise InputError(f"{destination}: is no folder; choose another --out")
     targets: dict[Path, Path] = {}
     written: dict[Path, Path] = {}
     for one in inputs:
         for source, base in _images(one, destination):
             target = destination / source.relative_to(base).with_suffix("")
-            for path in _results(target):
+            for path in _results(target, wanted or Wanted()):
                 if written.setdefault(path, source) != source:
                     raise InputError(f"{source}: {path} would be written for {written[path]} too; rename one of them")
             targets[source] = target
@@ -89,9 +94,10 @@ def find(inputs: Sequence[str], destination: Path) -> dict[Path, Path]:
     return targets
 
 
-def _results(target: Path) -> list[Path]:
+def _results(target: Path, wanted: Wanted) -> list[Path]:
     """All that may be written for an image."""
-    return [*(target.with_name(target.name + ending) for ending in (".png", "_overlay.png", ".npy", ".tif")), target]
+    endings = {".png": True, "_overlay.png": wanted.overlay, ".npy": wanted.probabilities, ".tif": wanted.large}
+    return [*(target.with_name(target.name + ending) for ending, is_written in endings.items() if is_written), target]
 
 
 def _images(one: str, destination: Path) -> Iterator[tuple[Path, Path]]:
@@ -135,15 +141,26 @@ def predict_files(
         raise InputError(f"the class {unsafe[0]!r} cannot name a file, as masks a class do; rename it and train again")
     coco = _Coco(classes)
     large = [source for source in targets if wanted.large and large_images.is_large(source)]
-    whole = [source for source in targets if source not in set(large)]
+    illegible = [source for source in targets if legible(str(source)) != str(source)]
+    yield from ((source, f"{legible(str(source))}: its name is not in UTF-8; rename it") for source in illegible)
+    whole = [source for source in targets if source not in {*large, *illegible}]
     for source, found in _predicted(predictor, whole):
         if isinstance(found, str):
             yield source, found
-        else:
+            continue
+        try:
             _write(predictor, *found, targets[source], classes, wanted)
-            if wanted.polygons:
-                coco.add(targets[source].relative_to(destination).with_name(source.name).as_posix(), found[1])
-            yield source, None
+        except OSError as error:
+            if error.errno not in _OF_THE_NAME:
+                raise
+            yield (
+                source,
+                f"{source}: its results cannot be written ({error.strerror}: {error.filename}); rename it, or choose another --out",
+            )
+            continue
+        if wanted.polygons:
+            coco.add(targets[source].relative_to(destination).with_name(source.name).as_posix(), found[1])
+        yield source, None
     for source in large:
         try:
             _predict_large(predictor, source, targets[source], classes, wanted)

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 import torch
 
-from segmodels import bundle, digests, network
+from segmodels import bundle, checkpoints, digests, network
 from segmodels.__main__ import _scored_with
 from segmodels.errors import BundleError, InputError
 from segmodels.predict import Predictor
@@ -139,6 +140,16 @@ def test_weights_made_to_do_harm_are_refused_and_run_nothing(
     assert not (tmp_path / "canary").exists()
 
 
+def test_options_that_ask_for_more_than_the_weights_have_take_no_memory(copy: Path) -> None:
+    facts = json.loads((copy / bundle.FACTS).read_text())
+    facts["options"] |= {"decoder_channels": [2_000_000, 8, 8]}
+    (copy / bundle.FACTS).write_text(json.dumps(facts))
+    before = psutil.Process().memory_info().rss
+    with pytest.raises(BundleError, match=r"its weights do not fit unet with resnet18: .* is .*, expected .*2000000"):
+        _ = bundle.load(copy).segmenter
+    assert psutil.Process().memory_info().rss - before < 500e6
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -238,3 +249,12 @@ def test_a_large_image_is_enlarged_band_by_band_as_at_once(saved: Path, monkeypa
     monkeypatch.setattr("segmodels.predict.BAND_VALUES", 2 * 200 * 7)  # seven rows at a time
     assert len(list(predictor.bands(image))) == 43
     np.testing.assert_allclose(predictor.probabilities(image), expected, atol=1e-5)
+
+
+def test_a_checkpoint_made_to_do_harm_runs_nothing(tmp_path: Path) -> None:
+    torch.save({"state_dict": {}, "x": Canary(tmp_path / "canary")}, tmp_path / "zip.ckpt")
+    (tmp_path / "bare.ckpt").write_bytes(pickle.dumps(Canary(tmp_path / "canary"), protocol=2))  # torch warns of others
+    for path in sorted(tmp_path.glob("*.ckpt")):
+        with pytest.raises(pickle.UnpicklingError):
+            checkpoints.read(path)
+    assert not (tmp_path / "canary").exists()

@@ -210,7 +210,7 @@ def test_ids_beyond_a_byte_are_read_when_classes_have_them(real_data: Path) -> N
 @pytest.mark.parametrize(
     ("name", "fault"),
     [
-        ("image_16bit_gray", "set dataset.bits: 16 in params.yaml to keep them"),
+        ("image_16bit_gray", "or train on all of them: dataset.bits: 16 in params.yaml"),
         ("image_missing", "has no image"),
         ("image_truncated_jpeg", "cannot be read"),
         ("mask_half_size", "re-export the mask"),

@@ -85,6 +85,7 @@ def drop_unused(network: nn.Module, in_channels: int) -> None:
     """Remove what no logit depends on: encoders come whole, though a PSPNet cut at stride 8 runs 0.7 of ResNet-18's 11.2 M parameters."""
     network.eval()
     image = torch.ones(1, in_channels, 64, 64)
+    network.to(image.device)  # smp makes a first convolution of other than three channels on the CPU, whatever the default is
     network(image).sum().backward()
 
     def prune(module: nn.Module) -> None:

@@ -148,6 +148,47 @@ def test_tensors_in_other_files_are_refused_before_a_runtime_opens_them(
     assert not seen
 
 
+def with_model(loaded: Bundle, folder: Path, model: bytes) -> Bundle:
+    """The bundle with another network in its ONNX file, and hashes that are right."""
+    shutil.copytree(loaded.folder, folder)
+    (folder / bundle.ONNX).write_bytes(model)
+    facts = json.loads((folder / bundle.FACTS).read_text())
+    facts["files"][bundle.ONNX] = digests.of_file(folder / bundle.ONNX)
+    (folder / bundle.FACTS).write_text(json.dumps(facts))
+    return bundle.load(folder)
+
+
+@pytest.mark.parametrize("name", ["openvino", "onnxruntime"])
+def test_what_a_runtime_cannot_run_is_refused_in_a_sentence(loaded: Bundle, tmp_path: Path, name: backends.Name) -> None:
+    model = onnx.load_from_string((loaded.folder / bundle.ONNX).read_bytes())
+    model.graph.node[0].op_type = "NoSuchOperation"
+    with pytest.raises(BundleError, match=rf"{name} cannot run its network \(.*\); train the candidate again"):
+        backends.load(with_model(loaded, tmp_path / "unknown", model.SerializeToString()), name)
+
+
+@pytest.mark.parametrize("name", ["openvino", "onnxruntime"])
+def test_a_network_of_other_classes_than_its_bundle_is_refused(loaded: Bundle, tmp_path: Path, name: backends.Name) -> None:
+    other = SegmentationClass("other", 3, (9, 9, 9))
+    torch.manual_seed(0)
+    segmenter = network.build(
+        architecture="unet",
+        encoder="resnet18",
+        options={"decoder_channels": [16, 8, 8]},
+        weights=None,
+        num_logits=4,
+        mean=[128.0] * loaded.kind.channels,
+        std=[64.0] * loaded.kind.channels,
+    )
+    onnx_file.export(segmenter.eval(), tmp_path / "four.onnx", kind=loaded.kind, metadata={"classes": other.name})
+    with pytest.raises(BundleError, match=rf"gives scores of the shape \(1, 4, 64, 64\) on {name}, expected \(1, 3, 64, 64\)"):
+        backends.load(with_model(loaded, tmp_path / "four", (tmp_path / "four.onnx").read_bytes()), name)
+
+
+def test_what_onnx_runtime_does_not_compute_in_is_refused(loaded: Bundle) -> None:
+    with pytest.raises(InputError, match="onnxruntime computes in fp32; leave it out"):
+        backends.load(loaded, "onnxruntime", precision="bf16")
+
+
 @pytest.mark.parametrize("content", [b"", b"no model", b"\xff" * 100])
 def test_what_is_no_onnx_file_is_refused(content: bytes) -> None:
     with pytest.raises(BundleError, match="is no ONNX file"):

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
+import tifffile
 from PIL import Image
 from pycocotools import mask as coco
 
@@ -55,6 +56,60 @@ def test_files_and_folders_are_predicted_and_a_bad_one_does_not_stop_the_rest(sa
         assert (np.array(mask) == predictor(IMAGE)).all()
     with Image.open(tmp_path / "out" / "gray_overlay.png") as overlay:
         assert overlay.size == (70, 50)
+
+
+def test_names_that_cannot_be_written_do_not_stop_the_rest(saved: Path, tmp_path: Path) -> None:
+    images, out = tmp_path / "images", tmp_path / "out"
+    images.mkdir()
+    names = ["good.png", "taken.png", "x" * 245 + ".png", os.fsdecode(b"bad\xff.png")]
+    for name in names:
+        Image.fromarray(IMAGE).save(images / name)
+    (out / "taken.png").mkdir(parents=True)
+    said = written(Predictor(bundle.load(saved)), [images], out, polygons=True)
+    assert said.pop(images / "good.png") is None
+    assert "its name is not in UTF-8; rename it" in str(said.pop(images / names[3]))
+    assert len(said) == 2 and all("its results cannot be written" in str(one) for one in said.values())
+    assert [one["file_name"] for one in json.loads((out / "polygons.json").read_text())["images"]] == ["good.png"]
+
+
+def test_results_go_into_a_folder(tmp_path: Path) -> None:
+    Image.fromarray(IMAGE).save(tmp_path / "a.png")
+    (tmp_path / "out").write_text("a file")
+    with pytest.raises(InputError, match="out: is no folder; choose another --out"):
+        find([str(tmp_path / "a.png")], tmp_path / "out")
+
+
+def test_only_names_that_are_written_can_clash(tmp_path: Path) -> None:
+    images = [str(tmp_path / name) for name in ("a.png", "a_overlay.png")]
+    for path in images:
+        Image.fromarray(IMAGE).save(path)
+    with pytest.raises(InputError, match=r"a_overlay.png would be written for"):
+        find(images, tmp_path / "out")
+    assert len(find(images, tmp_path / "out", Wanted(overlay=False))) == 2
+
+
+@pytest.mark.parametrize(
+    ("image", "said"),
+    [
+        (Image.fromarray(IMAGE).convert("P"), "is in PALETTE"),
+        (Image.fromarray(IMAGE[..., 0] > 128), "has 1 bits a channel"),
+    ],
+    ids=["palette", "one bit"],
+)
+def test_a_large_tiff_that_is_not_what_it_holds_is_refused(
+    saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, image: Image.Image, said: str
+) -> None:
+    image.save(tmp_path / "scan.tif")
+    monkeypatch.setattr("segmodels.bounds._max_pixels", 100)
+    found = written(Predictor(bundle.load(saved)), [tmp_path / "scan.tif"], tmp_path / "out", large=True)
+    assert said in str(found[tmp_path / "scan.tif"])
+
+
+def test_an_inverted_large_tiff_is_refused(saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tifffile.imwrite(tmp_path / "scan.tif", IMAGE[..., 0], photometric="miniswhite")
+    monkeypatch.setattr("segmodels.bounds._max_pixels", 100)
+    found = written(Predictor(bundle.load(saved)), [tmp_path / "scan.tif"], tmp_path / "out", large=True)
+    assert "is in MINISWHITE, which is not read piece by piece" in str(found[tmp_path / "scan.tif"])
 
 
 def test_a_file_that_crashes_its_decoder_does_not_stop_the_rest(
