@@ -1,9 +1,8 @@
 """Promotion: what the gate decides from is gathered, and what it decides is done, noted and told."""
 
 import json
-import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,8 +10,9 @@ from typing import Any
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 
-from flows import aliases, cleaning, registry, reproduction
+from flows import aliases, cleaning, opponents, registry, reproduction
 from flows.aliases import BEST_EVER, CHAMPION
+from flows.opponents import Opponent
 from flows.snapshot import Tree
 from flows.standing import DECISION, LEFT, PREVIOUS, VERDICT, Decision, decision_key
 from segmodels import bundle, console, gate, locks, receipt, tracking
@@ -22,7 +22,6 @@ from segmodels.gate import Rules, Scored, Verdict
 from segmodels.predict import Predictor
 from segmodels.project import LOCKS
 from segmodels.samples import ImageKind, trained
-from segmodels.scoring import score_shared
 from segmodels.store import Store
 
 
@@ -60,9 +59,11 @@ def decide(
         version = registry.registered(client, project, bundle_folder, best, run_id)
         champion = aliases.aliased(client, project, CHAMPION)
         tested = registry.hashes(store)
+        names = [one.name for one in trained(store.classes)]
         verdict = None if champion is None else _moved_test_set(client, project, store, tested, settings["test_set"])
         if verdict is None:
-            verdict = _judge(
+            before = None if champion is None else _before(client, project, champion, names, tested)
+            verdict, against = _judge(
                 best,
                 version,
                 champion,
@@ -71,9 +72,11 @@ def decide(
                 store=store,
                 bundle_folder=bundle_folder,
                 counted=counted,
-                seen=_seen(client, project),
+                before=before,
             )
             registry.remember_test_set(client, project, run_id, tested)
+            if against is not None:
+                opponents.remember(client, run_id, against.version, against.classes, against.images)
         previous, number = None if champion is None else str(champion.version), str(version.version)
         rests_on = {
             "bundle_sha256": best["bundle_sha256"],
@@ -89,6 +92,8 @@ def decide(
                 reason = f"{best['name']} does not answer as MLflow loads it: {wrong}"
                 verdict, key = replace(verdict, outcome="refused", reason=reason), ""  # it is to be asked again
                 tell(verdict)
+        if verdict.outcome == "promote":
+            opponents.remember(client, run_id, number, names, read_counts(counted))
         for name, value in _noted(verdict, number).items():
             client.set_model_version_tag(project, number, name, value)
         # the key comes last: a decision that was cut short is made again
@@ -134,58 +139,62 @@ def _judge(
     store: Store,
     bundle_folder: Path,
     counted: Path,
-    seen: frozenset[str],
-) -> Verdict:
-    """What the gate says, and before it, whether there is anything to compare."""
+    before: Scored | None,
+) -> tuple[Verdict, Opponent | None]:
+    """What the gate says, and before it, whether there is anything to compare; and what was compared with."""
     name = best["name"]
     broken = broken_floors(best, settings)
     if broken:
-        return Verdict("refused", "; ".join(broken))
+        return Verdict("refused", "; ".join(broken)), None
     if champion is not None and champion.version == version.version:
-        return Verdict("promote", f"{name} is the champion already, with test mIoU {best['miou']:.4f}")
+        return Verdict("promote", f"{name} is the champion already, with test mIoU {best['miou']:.4f}"), None
     if version.tags.get(LEFT):
         return Verdict(
             "keep",
             f"{name} is version {version.version}, which was rolled back from; `make rollback VERSION={version.version}` brings it back",
-        )
+        ), None
     if champion is None:
-        return Verdict("promote", f"{name} is the first champion, with test mIoU {best['miou']:.4f}")
+        return Verdict("promote", f"{name} is the first champion, with test mIoU {best['miou']:.4f}"), None
     names = [one.name for one in trained(store.classes)]
-    against, anchor = _opponent(champion, store, names), None
+    against, anchor = opponents.of_today(champion, store), None
     if best_ever is not None and best_ever.version not in (champion.version, version.version):
-        anchor = _opponent(best_ever, store, names)
+        anchor = opponents.of_today(best_ever, store)
     if isinstance(against, str):
         if anchor is None or isinstance(anchor, str):
-            return Verdict("promote", f"{name} replaces version {champion.version}, which {against}")
+            return Verdict("promote", f"{name} replaces version {champion.version}, which {against}"), None
         against, anchor = anchor, None
     images, shared = read_counts(counted), against.classes
-    if shared == names:
-        challenger = Scored.of(name, images, len(names))
-    else:
-        own = bundle.load(bundle_folder)
-        challenger = _scored(name, store, Predictor(own, registry.backend_of(version, own)), shared)
+    challenger = Scored.of(name, images, len(names))
+    if shared != names:
+        held = bundle.load(bundle_folder)
+        predictor = Predictor(held, registry.backend_of(version, held))
+        challenger = Scored.of(name, opponents.counted(store, predictor, shared), len(shared))
     verdict = gate.decide(
         challenger,
         against.scored,
         classes=shared,
         scenes=images["scene"].tolist(),
         slices={f"{by} {part}": inside for by, found in parts(images).items() for part, inside in found.items()},
-        seen=images["id"].isin(seen).to_numpy(),
-        best=anchor.scored if isinstance(anchor, _Opponent) and anchor.classes == shared else None,
+        before=before if shared == names else None,
+        best=anchor.scored if isinstance(anchor, Opponent) and anchor.classes == shared else None,
         rules=Rules.of(settings),
     )
-    if shared == names:
-        return verdict
-    others = ", ".join(one for one in names if one not in shared)
-    return replace(verdict, reason=f"{verdict.reason}; compared on the classes that both know: {others} is new")
+    if shared != names:
+        others = ", ".join(one for one in names if one not in shared)
+        verdict = replace(verdict, reason=f"{verdict.reason}; compared on the classes that both know: {others} is new")
+    return verdict, against
 
 
-def _seen(client: MlflowClient, project: str) -> frozenset[str]:
-    """The test images of the last decision; none where they are not on record any more."""
+def _before(
+    client: MlflowClient, project: str, champion: ModelVersion, names: Sequence[str], tested: dict[str, str]
+) -> Scored | None:
+    """What the champion scored on the images and labels of the last decision, where those were others."""
     try:
-        return frozenset(registry.test_set(client, project))
+        if registry.test_set(client, project) == tested:
+            return None
     except BundleError:
-        return frozenset()
+        pass
+    return opponents.of_then(client, project, champion, names)
 
 
 def broken_floors(best: dict[str, Any], settings: dict[str, Any]) -> list[str]:
@@ -197,36 +206,6 @@ def broken_floors(best: dict[str, Any], settings: dict[str, Any]) -> list[str]:
         if settings[key] is not None and best[measured] > settings[key]:
             broken.append(f"{name} takes {best[measured]:.1f} {unit}, above gate.{key} {settings[key]}")
     return broken
-
-
-@dataclass(frozen=True)
-class _Opponent:
-    """A version on the test images of today, as it serves, and the dataset's classes that it knows: logged scores are of another day's images."""
-
-    scored: Scored
-    classes: list[str]
-
-
-def _opponent(version: ModelVersion, store: Store, names: Sequence[str]) -> _Opponent | str:
-    """One of the registry; why it cannot be compared, if it cannot."""
-    with tempfile.TemporaryDirectory() as work:
-        try:
-            held = registry.fetch(version, Path(work) / "bundle")
-            if held.kind != store.kind or (held.facts.task == "multilabel") != store.labels.overlap:
-                return "is for another task, or for images of another kind, than the dataset has now"
-            known = {one.name for one in trained(held.classes)}
-            shared = [name for name in names if name in known]
-            if not shared:
-                return "knows none of the classes that the dataset has now"
-            predictor = Predictor(held, registry.backend_of(version, held))
-            return _Opponent(_scored(f"version {version.version}", store, predictor, shared), shared)
-        except BundleError as error:
-            return f"cannot be used: {error}"
-
-
-def _scored(name: str, store: Store, predictor: Predictor, shared: Sequence[str]) -> Scored:
-    images = score_shared(store, predictor, shared).sort_values("id")
-    return Scored.of(name, images, len(shared))
 
 
 def _moved_test_set(

@@ -87,7 +87,7 @@ class Movement:
     """Where a class, or mIoU, went since the last decision, and what that is put down to.
 
     Attributes:
-        before: the champion's IoU on the images of the last decision; None where none of them shows the class.
+        before: the champion's IoU on the images and labels of the last decision; None where none of them shows the class.
         now: the champion's on those of today: what lies between is the data's.
         challenger: the challenger's on those of today: what lies between is the model's. Both None where none shows the class.
     """
@@ -110,7 +110,7 @@ class Verdict:
         detectable: the smallest gain this test set shows four times in five; None if it shows none.
         worse, better: clusters in which the challenger is off by more than betting.CLIP.
         anchor: against the best champion ever, where that is not the present one.
-        movements: of mIoU and of each class, where test images have come since the last decision.
+        movements: of mIoU and of each class, where test images have come, or their labels have changed, since the last decision.
     """
 
     outcome: Outcome
@@ -135,7 +135,7 @@ def decide(
     classes: Sequence[str],
     scenes: Sequence[str],
     slices: Mapping[str, NDArray[np.bool_]] | None = None,
-    seen: NDArray[np.bool_] | None = None,
+    before: Scored | None = None,
     best: Scored | None = None,
     rules: Rules = Rules(),
     seed: int = 0,
@@ -146,7 +146,7 @@ def decide(
     Args:
         scenes: of each image, what it belongs to with others that resemble it.
         slices: parts of the images by name, as what is in them.
-        seen: which of the images the last decision was made on; None where that is not known.
+        before: the champion on the images and labels of the last decision, where those were others.
         best: the best champion ever, if it is another than the present one.
     """
     units = significance.units_of(scenes)  # what intervals draw; what is bet on are scenes, however few
@@ -168,7 +168,7 @@ def decide(
         classes=changed,
         slices=_sliced(challenger, champion, classes, units, slices or {}, seed=seed, resamples=resamples),
         anchor=None if best is None else changes(challenger, best, classes, units, seed=seed, resamples=resamples)[0],
-        movements=() if seen is None or seen.all() or not seen.any() else movements(challenger, champion, classes, seen),
+        movements=() if before is None else movements(challenger, champion, classes, before),
     )
     outcome, reason = _judged(found, challenger.name, champion.name, rules)
     return replace(found, outcome=outcome, reason=reason)
@@ -195,9 +195,9 @@ def changes(
     return gain, [Change(classes[k], float(now[k]), *significance.interval(apart[:, k])) for k in known]
 
 
-def movements(challenger: Scored, champion: Scored, classes: Sequence[str], seen: NDArray[np.bool_]) -> list[Movement]:
-    """What is put down to the data, and what to the model: the champion on the images seen before, on all, and the challenger on all."""
-    columns = [_ious(one) for one in (_of(champion, seen), champion, challenger)]
+def movements(challenger: Scored, champion: Scored, classes: Sequence[str], before: Scored) -> list[Movement]:
+    """What is put down to the data, and what to the model: the champion on the images and labels of then, on those of now, and the challenger."""
+    columns = [_ious(one) for one in (before, champion, challenger)]
     values = [[float(np.nanmean(column)) if (~np.isnan(column)).any() else np.nan, *column] for column in columns]
     rows = zip(("mIoU", *classes), *values, strict=True)
     return [Movement(what, *(None if np.isnan(value) else float(value) for value in found)) for what, *found in rows]

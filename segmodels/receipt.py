@@ -66,9 +66,9 @@ def _moved(movements: Sequence[Movement]) -> list[str]:
         return []
     return [
         "",
-        "Test images have come since the last decision. What moved is the data's where the champion moved, and the model's where the two differ:",
+        "Test images have come, or have other labels, since the last decision. What moved is the data's where the champion moved, and the model's where the two differ:",
         "",
-        "| | champion, images of then | champion, images of now | the data's | challenger | the model's |",
+        "| | champion, test set of then | champion, test set of now | the data's | challenger | the model's |",
         "|---|---|---|---|---|---|",
         *(
             f"| {one.what.replace('|', '/')} | {_iou(one.before)} | {_iou(one.now)} | {_apart(one.before, one.now)} | {_iou(one.challenger)} | "

@@ -68,7 +68,8 @@ def test_what_moved_is_put_down_to_the_data_or_to_the_model() -> None:
     # what is right of a class is what is predicted of it, so that over images of equal size its IoU is the mean
     champion = scored("champion", np.array([0.8, 0.8, 0.4, 0.4]), np.array([0.6, 0.6, 0.6, 0.6]))
     challenger = scored("challenger", np.array([0.9, 0.9, 0.9, 0.9]), np.array([0.5, 0.5, 0.5, 0.5]))
-    found = decided(challenger, champion, seen=np.array([True, True, False, False]))
+    before = scored("champion", np.array([0.8, 0.8]), np.array([0.6, 0.6]))
+    found = decided(challenger, champion, before=before)
     values: list[Any] = [(one.what, one.before, one.now, one.challenger) for one in found.movements]
     assert values == [
         ("mIoU", pytest.approx(0.7), pytest.approx(0.6), pytest.approx(0.7)),  # (0.8 + 0.6) / 2, (0.6 + 0.6) / 2, (0.9 + 0.5) / 2
@@ -77,11 +78,11 @@ def test_what_moved_is_put_down_to_the_data_or_to_the_model() -> None:
     ]
     told = receipt.markdown(found, project="p", version="2", champion="1")
     assert "| road | 0.8000 | 0.6000 | -20.00 | 0.9000 | +30.00 |" in told
-    assert decided(challenger, champion, seen=np.ones(4, bool)).movements == ()  # no image has come
+    assert decided(challenger, champion).movements == ()  # nothing has changed
     # a class that no image showed before
-    right, true, predicted = champion.counts
-    true[:2, 1] = right[:2, 1] = predicted[:2, 1] = 0
-    assert [one.before for one in gate.movements(challenger, champion, CLASSES, np.array([True, True, False, False]))] == [
+    right, true, predicted = before.counts
+    true[:, 1] = right[:, 1] = predicted[:, 1] = 0
+    assert [one.before for one in gate.movements(challenger, champion, CLASSES, before)] == [
         pytest.approx(0.8),
         pytest.approx(0.8),
         None,

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from segmodels.gate import Rules
+from segmodels.gate import Rules, Scored, decide
 from segmodels.gate_simulation import GAINS, simulate
 
 
@@ -27,3 +27,24 @@ def test_more_false_promotions_allowed_find_more() -> None:
     strict, _, _ = simulate(differences, Rules(), seed=1, years=2)
     lax, _, _ = simulate(differences, Rules(false_promotions_per_year=2.0), seed=1, years=2)
     assert lax.power[GAINS.index(0.02)] > strict.power[GAINS.index(0.02)]
+
+
+@pytest.mark.slow
+def test_a_year_of_equal_models_through_the_gate_itself_has_one_champion() -> None:
+    """On a frozen test set of 100 scenes: evidence, tails, classes and anchor as they are asked every night."""
+    rng = np.random.default_rng(3)
+    hardness, scenes = rng.uniform(0.4, 0.8, (100, 1)), [str(number) for number in range(100)]
+
+    def model(name: str, gain: float = 0.0) -> Scored:
+        iou = np.clip(hardness + gain + rng.normal(0, 0.06, (100, 2)), 0, 1)
+        right, true = (1000 * iou).astype(np.int64), np.full((100, 2), 1000)
+        return Scored(name, (right / true).mean(axis=1), (right, true, right))
+
+    champion, not_worse, best = model("first"), 0, -1.0
+    for night in range(365):
+        challenger = model(f"night {night}")
+        found = decide(challenger, champion, classes=["road", "sign"], scenes=scenes, resamples=100)
+        assert found.outcome != "promote", found.reason
+        not_worse, best = not_worse + (challenger.miou.mean() >= best), max(best, float(challenger.miou.mean()))
+    assert not_worse > 2  # as often a rule that takes what is not worse would have had another
+    assert decide(model("better", 0.06), champion, classes=["road", "sign"], scenes=scenes).outcome == "promote"

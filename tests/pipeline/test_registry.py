@@ -79,9 +79,12 @@ class Registry:
         if not folder.exists():
             save_constant(folder, index, classes or self.store.classes)
         counted = self.folder / "evaluated" / name
-        if classes is None and not counted.exists():
+        if not counted.exists():
             counted.mkdir(parents=True)
-            score(self.store, Predictor(bundle.load(folder))).to_parquet(counted / "images.parquet")
+            of_its_own = folder if classes is None else self.folder / "all_0_of_5"  # nobody looks at what others know
+            if not of_its_own.exists():
+                save_constant(of_its_own, 0, self.store.classes)
+            score(self.store, Predictor(bundle.load(of_its_own))).to_parquet(counted / "images.parquet")
             (counted / "scores.json").write_text("{}")
         experiment = self.client.get_experiment_by_name("p")
         experiment_id = experiment.experiment_id if experiment else self.client.create_experiment("p")
@@ -461,7 +464,10 @@ def test_a_test_set_that_has_grown_is_no_other_and_what_joined_it_counts(models:
         "now": pytest.approx(models.miou(1)),
         "challenger": pytest.approx(models.miou(0)),
     }
-    assert "Test images have come since the last decision" in (models.folder / "reports" / "promotion.md").read_text()
+    assert (
+        "Test images have come, or have other labels, since the last decision"
+        in (models.folder / "reports" / "promotion.md").read_text()
+    )
 
     def relabelled(root: Path, name: str) -> None:
         more(root, "")
@@ -470,6 +476,30 @@ def test_a_test_set_that_has_grown_is_no_other_and_what_joined_it_counts(models:
     models.prepared = edited(drawn, models.folder / "relabelled", relabelled, min(joined))
     shutil.rmtree(models.folder / "evaluated")
     assert f"any more: 1 images changed ({min(joined)})" in models.decide(2).reason
+
+
+def test_other_labels_that_somebody_has_accepted_are_told_from_another_model(models: Registry, drawn: Path) -> None:
+    models.decide(1)
+    scored_before = models.miou(1)
+
+    def relabelled(root: Path, name: str) -> None:
+        with Image.open(root / "masks" / f"{name}.png") as mask:
+            mask.paste(1, (0, 0, 20, 20))
+            mask.save(root / "masks" / f"{name}.png")
+
+    name = str(models.store.manifest["id"].iloc[models.store.rows("test")[0]])
+    models.prepared = edited(drawn, models.folder / "relabelled", relabelled, name)
+    shutil.rmtree(models.folder / "evaluated")
+    assert models.decide(0).outcome == "keep"  # until somebody says that it is meant
+    models.decide(0, settings=OPEN | {"test_set": models.store.digest("test")[:16]})
+    moved = json.loads((models.folder / "reports" / "promotion.json").read_text())["movements"][0]
+    assert moved == {
+        "what": "mIoU",
+        "before": pytest.approx(scored_before),  # the champion by the old labels, by the new ones, and the challenger by these
+        "now": pytest.approx(models.miou(1)),
+        "challenger": pytest.approx(models.miou(0)),
+    }
+    assert moved["now"] > moved["before"]
 
 
 def test_before_there_is_a_champion_the_test_set_may_change(models: Registry, drawn: Path) -> None:

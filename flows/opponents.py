@@ -1,0 +1,83 @@
+"""What versions of the registry score on the test images of today, as they serve, and what the champion scored on those of the last decision."""
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import mlflow
+import pandas as pd
+from mlflow import MlflowClient
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+
+from flows import registry
+from segmodels import tracking
+from segmodels.errors import BundleError
+from segmodels.gate import Scored
+from segmodels.predict import Predictor
+from segmodels.samples import trained
+from segmodels.scoring import score_shared
+from segmodels.store import Store
+
+_COUNTS = "test_counts"
+"""Folder of a run's artifacts: the counts of a decision's test images, by version."""
+
+
+@dataclass(frozen=True)
+class Opponent:
+    """A version on the test images of today, and the dataset's classes that it knows: logged scores are of another day's images."""
+
+    version: str
+    scored: Scored
+    classes: list[str]
+    images: pd.DataFrame
+
+
+def of_today(version: ModelVersion, store: Store) -> Opponent | str:
+    """One of the registry; why it cannot be compared, if it cannot."""
+    with tempfile.TemporaryDirectory() as work:
+        try:
+            held = registry.fetch(version, Path(work) / "bundle")
+            if held.kind != store.kind or (held.facts.task == "multilabel") != store.labels.overlap:
+                return "is for another task, or for images of another kind, than the dataset has now"
+            known = {one.name for one in trained(held.classes)}
+            shared = [one.name for one in trained(store.classes) if one.name in known]
+            if not shared:
+                return "knows none of the classes that the dataset has now"
+            images = counted(store, Predictor(held, registry.backend_of(version, held)), shared)
+            number = str(version.version)
+            return Opponent(number, Scored.of(f"version {number}", images, len(shared)), shared, images)
+        except BundleError as error:
+            return f"cannot be used: {error}"
+
+
+def counted(store: Store, predictor: Predictor, shared: Sequence[str]) -> pd.DataFrame:
+    """A model's counts on the test images, of the classes that it shares with another, in the order of the images' ids."""
+    return score_shared(store, predictor, shared).sort_values("id", ignore_index=True)
+
+
+def remember(client: MlflowClient, run_id: str, version: str, classes: Sequence[str], images: pd.DataFrame) -> None:
+    """Keep in a decision's run what a version has scored in it."""
+    images.attrs["classes"] = list(classes)
+    with tempfile.TemporaryDirectory() as work:
+        path = Path(work) / f"{version}.parquet"
+        images.to_parquet(path, index=False)
+        client.log_artifact(run_id, str(path), _COUNTS)
+
+
+def of_then(client: MlflowClient, project: str, champion: ModelVersion, classes: Sequence[str]) -> Scored | None:
+    """The champion on the images and labels of the last decision; None where it was not in it, or knew other classes."""
+    run_id = registry.decided_in(client, project)
+    if run_id is None:
+        return None
+    mlflow.set_tracking_uri(tracking.uri())
+    with tempfile.TemporaryDirectory() as work:
+        try:
+            path = mlflow.artifacts.download_artifacts(f"runs:/{run_id}/{_COUNTS}/{champion.version}.parquet", dst_path=work)
+        except (MlflowException, OSError):  # attribution is worth no failed decision
+            return None
+        images = pd.read_parquet(path)
+    if images.attrs.get("classes") != list(classes):
+        return None
+    return Scored.of(f"version {champion.version}", images, len(classes))
