@@ -9,7 +9,7 @@ import pytest
 
 from segmodels.dataset import open_dataset
 from segmodels.examination import examine
-from segmodels.ledger import SETTLED_NS, Ledger
+from segmodels.ledger import Ledger
 from tests.conftest import MakeDataset
 from tests.test_every_format import SCENES, coco, written
 
@@ -47,7 +47,7 @@ def test_what_was_only_just_written_is_not_relied_on(tmp_path: Path) -> None:
     file = tmp_path / "a.txt"
     file.write_text("one")
     stat = file.stat()
-    just_after = Ledger(tmp_path / "ledger.db", now_ns=lambda: stat.st_mtime_ns + SETTLED_NS - 1)
+    just_after = Ledger(tmp_path / "ledger.db", now_ns=lambda: stat.st_mtime_ns + 10**9)
     first = just_after.digests([file])
     with file.open("r+") as opened:
         opened.write("two")
