@@ -87,10 +87,9 @@ def decide(
         tell(verdict)
         key = decision_key(best["bundle_sha256"], test_sha256, settings)
         if verdict.outcome == "promote" and previous != number:
-            wrong = _promote(client, project, number, verdict, previous=previous, kind=store.kind)
-            if wrong is not None:
-                reason = f"{best['name']} does not answer as MLflow loads it: {wrong}"
-                verdict, key = replace(verdict, outcome="refused", reason=reason), ""  # it is to be asked again
+            carried_out = _carry_out(client, project, number, verdict, previous=previous, kind=store.kind, name=best["name"])
+            if carried_out is not verdict:
+                verdict, key = carried_out, ""  # it is to be asked again
                 tell(verdict)
         if verdict.outcome == "promote":
             opponents.remember(client, run_id, number, names, read_counts(counted))
@@ -101,11 +100,17 @@ def decide(
     return Decision(verdict.outcome, verdict.reason, number)
 
 
-def _promote(
-    client: MlflowClient, project: str, number: str, verdict: Verdict, *, previous: str | None, kind: ImageKind
-) -> str | None:
-    """Make a version champion; returns why it does not answer if it does not: then nothing has changed."""
-    return aliases.change(
+def _carry_out(
+    client: MlflowClient, project: str, number: str, verdict: Verdict, *, previous: str | None, kind: ImageKind, name: str
+) -> Verdict:
+    """Make a version champion; returns the verdict, or what became of it: then nothing has changed."""
+    now = aliases.aliased(client, project, CHAMPION)
+    if now is not None and str(now.version) != previous:  # another folder decides by the same registry
+        reason = (
+            f"version {now.version} became champion while {name} was compared with the one before; the next retraining asks again"
+        )
+        return replace(verdict, outcome="keep", reason=reason)
+    wrong = aliases.change(
         client,
         project,
         number,
@@ -113,6 +118,9 @@ def _promote(
         best_ever=verdict.anchor is None or verdict.anchor.difference >= 0,
         tags=({PREVIOUS: previous} if previous else {}) | _noted(verdict, number),
     )
+    if wrong is None:
+        return verdict
+    return replace(verdict, outcome="refused", reason=f"{name} does not answer as MLflow loads it: {wrong}")
 
 
 def _wait() -> None:

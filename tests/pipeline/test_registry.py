@@ -18,7 +18,7 @@ from PIL import Image
 from flows import aliases, promotion, registry, standing
 from flows.history import rollback
 from flows.standing import Decision
-from segmodels import bundle, network, shapes, tracking
+from segmodels import bundle, gate, network, shapes, tracking
 from segmodels.dataset import open_dataset
 from segmodels.errors import BundleError
 from segmodels.images import write_mask
@@ -221,6 +221,23 @@ def test_a_promotion_that_is_killed_at_any_moment_is_made_again_whole(models: Re
     assert models.decide(0).outcome == "promote"
     assert models.champion() == "2"
     assert len(models.client.search_model_versions("name = 'p'")) == 2  # registered once
+
+
+def test_a_champion_that_another_folder_has_made_meanwhile_stays(models: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    models.decide(1)
+    models.decide(2)
+    own = gate.decide
+
+    def meanwhile(*arguments: Any, **named: Any) -> Any:
+        models.client.set_registered_model_alias("p", "champion", "2")
+        return own(*arguments, **named)
+
+    with monkeypatch.context() as other:
+        other.setattr(gate, "decide", meanwhile)
+        decision = models.decide(0)
+    assert (decision.outcome, models.champion()) == ("keep", "2")
+    assert "version 2 became champion while all_0_of_5 was compared with the one before" in decision.reason
+    assert models.decide(0).outcome == "promote"  # it is asked again
 
 
 def test_a_worse_one_is_registered_and_not_promoted(models: Registry) -> None:
