@@ -13,6 +13,7 @@ from mlflow.exceptions import MlflowException
 
 from flows import registry
 from segmodels import tracking
+from segmodels.annotations import is_background
 from segmodels.errors import BundleError
 from segmodels.gate import Scored
 from segmodels.predict import Predictor
@@ -22,6 +23,8 @@ from segmodels.store import Store
 
 _COUNTS = "test_counts"
 """Folder of a run's artifacts: the counts of a decision's test images, by version."""
+_COUNTED = "segmodels.counted"
+"""Tag of a version: the run that has the latest of them."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,7 @@ def of_today(version: ModelVersion, store: Store) -> Opponent | str:
                 return "is for another task, or for images of another kind, than the dataset has now"
             known = {one.name for one in trained(held.classes)}
             shared = [one.name for one in trained(store.classes) if one.name in known]
-            if not shared:
+            if all(is_background(name) for name in shared):
                 return "knows none of the classes that the dataset has now"
             images = counted(store, Predictor(held, registry.backend_of(version, held)), shared)
             number = str(version.version)
@@ -57,18 +60,28 @@ def counted(store: Store, predictor: Predictor, shared: Sequence[str]) -> pd.Dat
     return score_shared(store, predictor, shared).sort_values("id", ignore_index=True)
 
 
-def remember(client: MlflowClient, run_id: str, version: str, classes: Sequence[str], images: pd.DataFrame) -> None:
-    """Keep in a decision's run what a version has scored in it."""
-    images.attrs["classes"] = list(classes)
+def remember(
+    client: MlflowClient,
+    run_id: str,
+    project: str,
+    version: str,
+    *,
+    classes: Sequence[str],
+    images: pd.DataFrame,
+    test_sha256: str,
+) -> None:
+    """Keep in a decision's run what a version has scored in it, and with the version where that is."""
+    images.attrs |= {"classes": list(classes), "test_sha256": test_sha256}
     with tempfile.TemporaryDirectory() as work:
         path = Path(work) / f"{version}.parquet"
         images.to_parquet(path, index=False)
         client.log_artifact(run_id, str(path), _COUNTS)
+    client.set_model_version_tag(project, version, _COUNTED, run_id)
 
 
-def of_then(client: MlflowClient, project: str, champion: ModelVersion, classes: Sequence[str]) -> Scored | None:
-    """The champion on the images and labels of the last decision; None where it was not in it, or knew other classes."""
-    run_id = registry.decided_in(client, project)
+def of_then(champion: ModelVersion, *, classes: Sequence[str], test_sha256: str) -> Scored | None:
+    """The champion on the images and labels that it was last compared on; None where those are the same, or it knew other classes."""
+    run_id = champion.tags.get(_COUNTED)
     if run_id is None:
         return None
     mlflow.set_tracking_uri(tracking.uri())
@@ -78,6 +91,6 @@ def of_then(client: MlflowClient, project: str, champion: ModelVersion, classes:
         except (MlflowException, OSError):  # attribution is worth no failed decision
             return None
         images = pd.read_parquet(path)
-    if images.attrs.get("classes") != list(classes):
+    if images.attrs.get("classes") != list(classes) or images.attrs.get("test_sha256") == test_sha256:
         return None
     return Scored.of(f"version {champion.version}", images, len(classes))

@@ -1,7 +1,6 @@
 """Promotion: what the gate decides from is gathered, and what it decides is done, noted and told."""
 
 import json
-from collections.abc import Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -60,9 +59,10 @@ def decide(
         champion = aliases.aliased(client, project, CHAMPION)
         tested = registry.hashes(store)
         names = [one.name for one in trained(store.classes)]
+        remember = partial(opponents.remember, client, run_id, project, test_sha256=test_sha256)
         verdict = None if champion is None else _moved_test_set(client, project, store, tested, settings["test_set"])
         if verdict is None:
-            before = None if champion is None else _before(client, project, champion, names, tested)
+            before = None if champion is None else opponents.of_then(champion, classes=names, test_sha256=test_sha256)
             verdict, against = _judge(
                 best,
                 version,
@@ -76,7 +76,7 @@ def decide(
             )
             registry.remember_test_set(client, project, run_id, tested)
             if against is not None:
-                opponents.remember(client, run_id, against.version, against.classes, against.images)
+                remember(against.version, classes=against.classes, images=against.images)
         previous, number = None if champion is None else str(champion.version), str(version.version)
         rests_on = {
             "bundle_sha256": best["bundle_sha256"],
@@ -92,7 +92,7 @@ def decide(
                 verdict, key = carried_out, ""  # it is to be asked again
                 tell(verdict)
         if verdict.outcome == "promote":
-            opponents.remember(client, run_id, number, names, read_counts(counted))
+            remember(number, classes=names, images=read_counts(counted))
         for name, value in _noted(verdict, number).items():
             client.set_model_version_tag(project, number, name, value)
         # the key comes last: a decision that was cut short is made again
@@ -191,18 +191,6 @@ def _judge(
         others = ", ".join(one for one in names if one not in shared)
         verdict = replace(verdict, reason=f"{verdict.reason}; compared on the classes that both know: {others} is new")
     return verdict, against
-
-
-def _before(
-    client: MlflowClient, project: str, champion: ModelVersion, names: Sequence[str], tested: dict[str, str]
-) -> Scored | None:
-    """What the champion scored on the images and labels of the last decision, where those were others."""
-    try:
-        if registry.test_set(client, project) == tested:
-            return None
-    except BundleError:
-        pass
-    return opponents.of_then(client, project, champion, names)
 
 
 def broken_floors(best: dict[str, Any], settings: dict[str, Any]) -> list[str]:

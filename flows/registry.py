@@ -62,19 +62,13 @@ def remember_test_set(client: MlflowClient, project: str, run_id: str, tested: d
     client.set_registered_model_tag(project, _TESTED, run_id)
 
 
-def decided_in(client: MlflowClient, project: str) -> str | None:
-    """The run of the last decision; None before the first."""
-    found: str | None = client.get_registered_model(project).tags.get(_TESTED)
-    return found
-
-
 def test_set(client: MlflowClient, project: str) -> dict[str, str]:
     """The test images of the last decision; empty before the first.
 
     Raises:
         BundleError: they are not on record any more.
     """
-    run_id = decided_in(client, project)
+    run_id = client.get_registered_model(project).tags.get(_TESTED)
     if run_id is None:
         return {}
     mlflow.set_tracking_uri(tracking.uri())

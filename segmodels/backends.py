@@ -55,8 +55,8 @@ def load(
         precision: bf16 where that is the faster one; int8 where the bundle has it, on OpenVINO alone.
 
     Raises:
-        InputError: the backend runs on CPUs alone, or does not compute in 8 bits.
-        BundleError: the bundle has no such file, or it is not to be trusted, or the backend cannot run it.
+        InputError: the backend runs on CPUs alone, does not compute in this precision, or cannot run the network.
+        BundleError: the bundle has no such file, or it is not to be trusted.
     """
     on = on or (device.default() if name in ("auto", "torch") else torch.device("cpu"))
     chosen = default(on, bundle) if name == "auto" else name
@@ -88,13 +88,17 @@ def load(
         logits = made(
             torch.zeros(1, bundle.facts.channels, *TRIED_PX, dtype=torch.uint16 if bundle.facts.bits == 16 else torch.uint8)
         )
+    except (MemoryError, ImportError, OSError):  # of this machine, not of the bundle
+        raise
     except Exception as error:  # each library raises its own
-        told = str(error).strip().splitlines()[0][:200]
-        raise BundleError(f"{bundle.folder}: {chosen} cannot run its network ({told}); train the candidate again") from error
+        told = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+        raise InputError(
+            f"{bundle.folder}: {chosen} cannot run its network ({told}); take another backend, such as torch"
+        ) from error
     expected = (1, num_logits(bundle.facts.task, len(trained(bundle.classes))), *TRIED_PX)
     if logits.shape != expected:
-        raise BundleError(
-            f"{bundle.folder}: its network gives scores of the shape {tuple(logits.shape)} on {chosen}, expected {expected}; train the candidate again"
+        raise InputError(
+            f"{bundle.folder}: its network gives scores of the shape {tuple(logits.shape)} on {chosen}, expected {expected}; take another backend, such as torch"
         )
     return made
 

@@ -1,5 +1,6 @@
 """Stage `compare`: the leaderboard of all candidates on the same test images, what of it is certain, and which one to put forward."""
 
+import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -38,7 +39,8 @@ def compare(
     Raises:
         InputError: no candidate can be ranked.
     """
-    test_sha256 = Store(prepared).digest("test")
+    store = Store(prepared)
+    test_sha256, validation_sha256 = store.digest("test"), store.digest("val")
     ranked, unranked = [], []
     for name in candidates:
         folder = counts / name
@@ -50,6 +52,9 @@ def compare(
             unranked.append(
                 {"name": name, "reason": "its scores are of other test images: its last training or evaluation failed"}
             )
+            continue
+        if scores.get("validation_sha256") != validation_sha256:
+            unranked.append({"name": name, "reason": "its scores are of other validation images: evaluate it again"})
             continue
         if scores["miou"] is None:
             unranked.append({"name": name, "reason": "no test image shows any class, and it says so: there is nothing to score"})
@@ -71,8 +76,8 @@ def compare(
         "drawn": weighed.drawn,
         "num_drawn": weighed.num_drawn,
         "num_scenes": weighed.num_scenes,
-        "differences": [asdict(one) for one in weighed.differences],
-        "validation_differences": [asdict(one) for one in on_validation.differences],
+        "differences": [_told(one) for one in weighed.differences],
+        "validation_differences": [_told(one) for one in on_validation.differences],
         "seeds": _spreads(ranked, same_but_for_the_seed),
         "not_ranked": unranked,
     }
@@ -119,9 +124,18 @@ def _weigh(
         right, true, predicted = (counts_of(images, kind, num_classes) for kind in INSIDE)
         counts[name] = right, true, predicted
     scenes = next(iter(tables.values()))["scene"].tolist()
-    # where no image shows a class, and it says so, a candidate has nothing against it
-    mious = {one["name"]: 1.0 if one[by] is None else one[by] for one in ranked}
+    mious = {one["name"]: one["miou"] if by == "miou" else _on_validation(one) for one in ranked}
     return significance.weigh(mious, counts, scenes, same_but_for_the_seed=same_but_for_the_seed, seed=seed)
+
+
+def _on_validation(one: dict[str, Any]) -> float:
+    """Where no validation image shows a class, and a candidate says so, nothing speaks against it."""
+    return 1.0 if one["validation_miou"] is None else float(one["validation_miou"])
+
+
+def _told(one: Difference) -> dict[str, Any]:
+    """None for what no draw could tell."""
+    return {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in asdict(one).items()}
 
 
 def _spreads(ranked: Sequence[dict[str, Any]], kinds: Sequence[Sequence[str]]) -> list[dict[str, Any]]:
@@ -156,7 +170,7 @@ def choose(ranked: Sequence[dict[str, Any]], differences: Sequence[Difference]) 
     if len({one["device"] for one in rest}) == 1:
         fastest = min(one["latency_ms"] for one in rest)
         as_fast = [one for one in rest if one["latency_ms"] <= AS_FAST * fastest]
-    cheapest = min(as_fast, key=lambda one: (one["num_parameters"], -one["miou"], one["name"]))
+    cheapest = min(as_fast, key=lambda one: (one["num_parameters"], -_on_validation(one), one["name"]))
     names = " and ".join(one["name"] for one in rest if one is not cheapest)
     return cheapest["name"], (
         f"{cheapest['name']} takes {cheapest['latency_ms']:.1f} ms an image with {cheapest['num_parameters'] / 1e6:.1f} M parameters, and "

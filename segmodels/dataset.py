@@ -100,15 +100,15 @@ def open_dataset(
 
 
 def _alike(names: Sequence[str]) -> str | None:
-    """What is wrong with names that people, or some file systems, take for one, if any are."""
+    """What is wrong with names, if anything is: spaces and the form of accents tell none from another; letter case may."""
     seen: dict[str, str] = {}
     for name in names:
-        key = " ".join(unicodedata.normalize("NFC", name).casefold().split())
+        key = " ".join(unicodedata.normalize("NFC", name).split())
         if not key:
             return f"have one without a name ({name!r})"
-        other = seen.setdefault(key, name)
-        if other is not name:
-            return f"{other!r} and {name!r} have the same name, but for letter case, spaces or the form of accents"
+        if key in seen:
+            return f"{seen[key]!r} and {name!r} have the same name"
+        seen[key] = name
     return None
 
 

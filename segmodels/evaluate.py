@@ -83,6 +83,7 @@ def evaluate(
         "num_parameters": loaded.facts.num_parameters,
         "bundle_sha256": loaded.sha256,
         "test_sha256": store.digest("test"),
+        "validation_sha256": store.digest("val"),
     }
     with atomic.folder(counts_folder) as partial:
         images.to_parquet(partial / TEST, index=False)

@@ -7,6 +7,7 @@ import struct
 import warnings
 import zlib
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -203,7 +204,12 @@ def read_mask(path: Path, classes: Sequence[SegmentationClass]) -> UInt8Array:
         yes = 1 if any(one.value == 1 for one in classes) else 255
         return _index_values(np.where(np.asarray(image), np.uint8(yes), np.uint8(0)), classes, path)
     if image.mode in ("L", "P", "I;16", "I"):
-        return _index_values(np.asarray(image) // _spread(image), classes, path)
+        values_HW = np.asarray(image)
+        if (spread := _spread(image)) > 1 and not _are_values(
+            values_HW, classes
+        ):  # programs that make files small spread them too
+            values_HW = values_HW // spread
+        return _index_values(values_HW, classes, path)
     if image.mode in ("RGB", "RGBA"):
         return _index_colors(np.asarray(image), classes, path)
     raise DatasetError(f"{path}: mask has mode {image.mode}; export it as an 8-bit one-channel or RGB PNG")
@@ -221,6 +227,8 @@ def read_layer(path: Path) -> UInt8Array:
     if image.mode not in ("1", "L", "P"):
         raise DatasetError(f"{path}: mask has mode {image.mode}; export it as an 8-bit one-channel PNG of 0 (no) and 255 (yes)")
     values_HW = np.asarray(image.convert("L") if image.mode == "1" else image)
+    if (spread := _spread(image)) > 1:
+        values_HW = np.where(values_HW == 255, np.uint8(255), values_HW // spread)
     unknown = [int(value) for value in np.flatnonzero(np.bincount(values_HW.reshape(-1), minlength=256)) if value not in _LAYER]
     if unknown:
         raise DatasetError(f"{path}: mask holds {_list(unknown)}; expected 0 (no), 255 or 1 (yes), 127 or 128 (void)")
@@ -251,6 +259,10 @@ def read_codes(path: Path) -> Int32Array:
 def _spread(image: Image.Image) -> int:
     """By how much Pillow multiplies the values of a gray picture of 2 or 4 bits, so that the largest is 255."""
     return next((by for raw, by in ((";2", 85), (";4", 17)) if image.mode == "L" and raw in str(image.info.get(_RAW, ""))), 1)
+
+
+def _are_values(values_HW: NDArray[Any], classes: Sequence[SegmentationClass]) -> bool:
+    return set(np.unique(values_HW).tolist()) <= {IGNORE_INDEX, *(one.value for one in classes)}
 
 
 def size_of(path: Path) -> int:
@@ -367,7 +379,10 @@ def _open_exact(path: Path, what: str) -> Image.Image:
     if pages > 1:
         image.close()  # Pillow keeps the file for the others
         raise DatasetError(f"{path}: {what} has {pages} pages; export one, as PNG")
-    ImageOps.exif_transpose(image, in_place=True)  # as its image is
+    with suppress(
+        SyntaxError, ValueError, KeyError, TypeError, OSError, struct.error
+    ):  # damage to that alone is none to the pixels
+        ImageOps.exif_transpose(image, in_place=True)  # as its image is
     return image
 
 
@@ -478,7 +493,7 @@ def _index_colors(image_HWC: UInt8Array, classes: Sequence[SegmentationClass], p
     index_of |= {_code(one.color): index for index, one in enumerate(trained(classes))}
     present, inverse = np.unique(codes_HW, return_inverse=True)
     unknown = [f"#{code:06x}" for code in present.tolist() if code not in index_of]
-    if unknown and _are_values(image_HWC, classes):
+    if unknown and _are_gray_values(image_HWC, classes):
         return _index_values(image_HWC[..., 0], classes, path)
     if unknown:
         raise DatasetError(
@@ -489,11 +504,11 @@ def _index_colors(image_HWC: UInt8Array, classes: Sequence[SegmentationClass], p
     return mask
 
 
-def _are_values(image_HWC: np.ndarray, classes: Sequence[SegmentationClass]) -> bool:
+def _are_gray_values(image_HWC: np.ndarray, classes: Sequence[SegmentationClass]) -> bool:
     """Whether the three channels of a picture all hold the classes' values, as some programs save one channel."""
     gray_HW = image_HWC[..., 0]
     same = all((image_HWC[..., channel] == gray_HW).all() for channel in (1, 2))
-    return same and set(np.unique(gray_HW).tolist()) <= {IGNORE_INDEX, *(one.value for one in classes)}
+    return same and _are_values(gray_HW, classes)
 
 
 def _code(color: tuple[int, int, int]) -> int:

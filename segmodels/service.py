@@ -203,11 +203,15 @@ class Service:
         Raises:
             HTTPException: there is none yet, or nothing answers any more.
         """
-        if any(task.done() for task in self._tasks):
-            raise HTTPException(503, "the service is broken; it must be started again")
+        self.refuse_if_broken()
         if self._now is None:
             raise HTTPException(503, "no model is ready yet; /readyz says when one is", headers={"Retry-After": "5"})
         return self._now
+
+    def refuse_if_broken(self) -> None:
+        """Raises HTTPException where nothing answers any more."""
+        if any(task.done() for task in self._tasks):
+            raise HTTPException(503, "the service is broken; it must be started again")
 
     async def predict(self, request: Request, wanted: str) -> Response:
         """The answer to a request with an image: a mask, an overlay or polygons.
@@ -306,8 +310,9 @@ def _authorised(api_key: str) -> Callable[[str | None], None]:
 def _add_operating(app: FastAPI, service: Service) -> None:
     """What those who operate it ask."""
 
-    @app.get("/healthz", summary="Whether the program runs", tags=["operating"])
+    @app.get("/healthz", summary="Whether the program runs", tags=["operating"], responses={503: PROBLEMS[503]})
     async def healthz() -> dict[str, str]:
+        service.refuse_if_broken()
         return {"status": "ok"}
 
     @app.get("/readyz", summary="Whether a model answers", tags=["operating"], responses={503: PROBLEMS[503]})

@@ -258,3 +258,11 @@ def test_a_checkpoint_made_to_do_harm_runs_nothing(tmp_path: Path) -> None:
         with pytest.raises(pickle.UnpicklingError):
             checkpoints.read(path)
     assert not (tmp_path / "canary").exists()
+
+
+def test_a_network_that_looks_at_values_as_it_is_built_is_loaded(tmp_path: Path) -> None:
+    facts: dict[str, Any] = {"architecture": "segformer", "encoder": "mit_b0", "options": {}}
+    segmenter = network.build(**facts, weights=None, num_logits=2, mean=[0] * 3, std=[1] * 3)  # one of the classes is void
+    bundles.save(tmp_path / "m", segmenter, classes=CLASSES, size_px=(64, 64), **facts)
+    found = bundle.load(tmp_path / "m").segmenter.state_dict()
+    assert all((found[name] == value).all() for name, value in segmenter.state_dict().items())

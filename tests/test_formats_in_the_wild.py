@@ -131,11 +131,35 @@ def test_every_json_of_a_coco_dataset_is_read(tmp_path: Path) -> None:
     }
 
 
-@pytest.mark.parametrize(("one", "other"), [("car", "car"), ("car", "Car"), ("car", "car "), ("café", "café")])
+@pytest.mark.parametrize(("one", "other"), [("car", "car"), ("car", "car "), ("caf\u00e9", "cafe\u0301")])
 def test_classes_that_people_take_for_one_are_refused(tmp_path: Path, one: str, other: str) -> None:
     yolo_seg(tmp_path, SCENES)
     (tmp_path / "data.yaml").write_text(json.dumps({"names": [one, other]}))
     assert "have the same name" in wrong(tmp_path)
+
+
+def test_letter_case_tells_classes_apart(tmp_path: Path) -> None:
+    yolo_seg(tmp_path, SCENES)
+    (tmp_path / "data.yaml").write_text(json.dumps({"names": ["a", "A"]}))
+    assert [one.name for one in open_dataset(tmp_path).classes] == ["background", "a", "A"]
+
+
+def test_coco_categories_of_one_name_are_one_class(tmp_path: Path) -> None:
+    coco(tmp_path, SCENES)
+    expected = masks(tmp_path)
+    change(
+        tmp_path / "annotations" / "instances_default.json",
+        lambda content: content["categories"].insert(0, content["categories"][0] | {"id": 1000}),
+    )
+    found = masks(tmp_path)
+    assert all((found[name] == expected[name]).all() for name in expected)
+
+
+def test_other_words_of_the_same_images_are_not_read_beside_instances(tmp_path: Path) -> None:
+    coco(tmp_path, SCENES)
+    path = tmp_path / "annotations" / "instances_default.json"
+    path.with_name("person_keypoints_default.json").write_bytes(path.read_bytes())
+    assert len(masks(tmp_path)) == len(SCENES)
 
 
 def test_a_class_without_a_name_is_refused(tmp_path: Path) -> None:
@@ -215,6 +239,19 @@ def test_a_beginning_that_all_names_share_is_no_sequence(tmp_path: Path) -> None
     assert {one.group for one in open_dataset(tmp_path).samples} == {None}
 
 
+def test_names_without_a_sequence_are_of_none(tmp_path: Path) -> None:
+    for split in ("train", "val"):
+        names = [f"000{number}" for number in (1, 2)]
+        for name in names:
+            picture(tmp_path / split / f"{name}.png")
+            values(tmp_path / f"{split}annot" / f"{name}.png", labels(SCENES["one"]))
+        (tmp_path / f"{split}.txt").write_text("".join(f"{split}/{name}.png {split}annot/{name}.png\n" for name in names))
+    (tmp_path / "classes.json").write_text(
+        '{"classes": [{"id": 0, "name": "a"}, {"id": 1, "name": "b"}, {"id": 2, "name": "c"}]}'
+    )
+    assert {one.group for one in open_dataset(tmp_path).samples} == {None}
+
+
 def test_what_systems_leave_hidden_is_no_part_of_a_dataset(tmp_path: Path) -> None:
     for name, write in (("yolo", yolo_seg), ("labelme", labelme), ("folder", folder)):
         root = tmp_path / name
@@ -278,6 +315,42 @@ def test_the_lists_of_yolos_yaml_are_the_splits(tmp_path: Path) -> None:
     assert {path.name for path in dataset.notes} == {"data.yaml", "train.txt", "val.txt"}
     (tmp_path / "val.txt").write_text("images/one.png\nimages/two.png\n")
     assert "val.txt:1: images/one.png is in train already; list it once" in wrong(tmp_path)
+
+
+def test_the_nearest_folder_of_yolos_yaml_counts(tmp_path: Path) -> None:
+    yolo_seg(tmp_path, SCENES)
+    for kind in ("images", "labels"):
+        (tmp_path / kind / "train").rename(tmp_path / kind / "deep")
+    long = "x" * 5000
+    (tmp_path / "data.yaml").write_text(f"train: images\nval: images/deep\ntest: {long}\nnames: [house, tree]\n")
+    assert {one.split for one in open_dataset(tmp_path).samples} == {"val"}
+
+
+def test_splits_whose_images_have_no_masks_are_named_but_for_test(tmp_path: Path) -> None:
+    for split in ("train", "val", "test"):
+        picture(tmp_path / split / "images" / f"{split}.png")
+    values(tmp_path / "train" / "masks" / "train.png", labels(SCENES["one"]))
+    (tmp_path / "classes.json").write_text(
+        '{"classes": [{"id": 0, "name": "a"}, {"id": 1, "name": "b"}, {"id": 2, "name": "c"}]}'
+    )
+    with pytest.raises(DatasetError) as caught:
+        open_dataset(tmp_path)
+    assert len(caught.value.problems) == 1 and "val.png: has no mask" in caught.value.problems[0]
+
+
+def test_damage_to_the_notes_of_a_mask_is_none_to_its_pixels(tmp_path: Path) -> None:
+    folder(tmp_path, {"one": SCENES["one"]})
+    path = tmp_path / "masks" / "one.png"
+    with Image.open(path) as image:
+        image.save(path, exif=b"Exif\0\0no exif at all")
+    assert (masks(tmp_path)["one"] == labels(SCENES["one"])).all()
+
+
+def test_a_mask_that_a_program_made_small_holds_what_it_held(tmp_path: Path) -> None:
+    folder(tmp_path, {"one": SCENES["one"]})
+    drawn = labels(SCENES["one"])
+    gray_of_few_bits(tmp_path / "masks" / "one.png", np.where(drawn > 0, 3, 0).astype(np.uint8), 2)  # 255 of 8 bits: void
+    assert (masks(tmp_path)["one"] == np.where(drawn > 0, 255, 0)).all()
 
 
 def test_a_problem_is_told_of_the_file_that_has_it() -> None:

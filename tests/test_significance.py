@@ -123,7 +123,14 @@ def test_equal_candidates_differ_by_chance_as_rarely_as_promised(scenes: int, ea
 
 
 def entry(name: str, miou: float, latency_ms: float, millions: float) -> dict[str, object]:
-    return {"name": name, "miou": miou, "latency_ms": latency_ms, "num_parameters": millions * 1e6, "device": "cpu"}
+    return {
+        "name": name,
+        "miou": 0.5,
+        "validation_miou": miou,
+        "latency_ms": latency_ms,
+        "num_parameters": millions * 1e6,
+        "device": "cpu",
+    }
 
 
 @pytest.mark.parametrize(
@@ -138,6 +145,11 @@ def test_the_cheapest_of_the_best_is_put_forward(p: dict[str, float], chosen: st
     ranked = [entry("best", 0.8, 20, 15), entry("large", 0.79, 40, 60), entry("small", 0.78, 5, 3)]
     name, reason = choose(ranked, [Difference("best", other, 0.01, -0.01, 0.03, value) for other, value in p.items()])
     assert name == chosen and reason.startswith(chosen)
+
+
+def test_test_images_choose_none_of_those_that_cost_the_same() -> None:
+    ranked = [entry("best on test", 0.7, 10, 3) | {"miou": 0.9}, entry("best on validation", 0.8, 10, 3) | {"miou": 0.8}]
+    assert choose(ranked, [])[0] == "best on validation"
 
 
 def test_of_those_as_fast_the_one_with_fewer_parameters_is_put_forward() -> None:

@@ -13,15 +13,20 @@ from segmodels.samples import Color, SegmentationClass, default_color
 DEPTH = 3
 """Folders below the dataset's in which its JSON may lie, such as `annotations/`."""
 
-OF_THE_SAME_IMAGES = ("person_keypoints", "stuff_")
-"""How COCO's own files begin that say something else of the images in `instances_*.json`."""
+INSTANCES = "instances"
+"""How the names of COCO's own files begin that are meant; others may say something else of the same images."""
 
 
 def files(root: Path, having: str) -> list[Path]:
     """The JSON files whose annotations have a key (`segmentation` or `segments_info`)."""
     found = [path for depth in range(DEPTH + 1) for path in matching(root, "*/" * depth + "*.json") if _has(path, having)]
-    objects = [path for path in found if not path.name.startswith(OF_THE_SAME_IMAGES)]
-    return objects or found
+    first = [path for path in found if path.name.startswith(INSTANCES)]
+    known = set().union(*map(_names, first))
+    return [path for path in found if path in first or not known.intersection(_names(path))]
+
+
+def _names(path: Path) -> set[str]:
+    return {str(one.get("file_name")) for one in read_json(path)["images"] if isinstance(one, dict)}
 
 
 def _has(path: Path, key: str) -> bool:
@@ -63,7 +68,10 @@ def categories(paths: list[Path]) -> dict[int, dict[str, Any]]:
 
 def classes(found: dict[int, dict[str, Any]], *, background: bool) -> list[SegmentationClass]:
     """The categories as classes; before them, if asked for and none of them is it, the background."""
-    named = [(one["name"], _color(one, index)) for index, (_, one) in enumerate(sorted(found.items()), start=int(background))]
+    by_name: dict[str, dict[str, Any]] = {}
+    for _, one in sorted(found.items()):  # some tools list a group and its only member, by one name
+        by_name.setdefault(one["name"], one)
+    named = [(name, _color(one, index)) for index, (name, one) in enumerate(by_name.items(), start=int(background))]
     if background and not any(is_background(name) for name, _ in named):
         named.insert(0, (BACKGROUND, (0, 0, 0)))
     return [SegmentationClass(name, value, color) for value, (name, color) in enumerate(named)]

@@ -40,8 +40,8 @@ def _inside(folder: Path, links: list[str]) -> Iterator[str]:
     """The paths in a folder of all files below it that are not hidden; folders that are links are told instead."""
     start = len(str(folder)) + 1
     for where, folders, names in os.walk(folder):
-        links += [f"{where}{os.sep}{name}"[start:] for name in folders if os.path.islink(f"{where}{os.sep}{name}")]  # noqa: PTH114
         folders[:] = [name for name in folders if not name.startswith(".")]
+        links += [f"{where}{os.sep}{name}"[start:] for name in folders if os.path.islink(f"{where}{os.sep}{name}")]  # noqa: PTH114
         yield from (f"{where}{os.sep}{name}"[start:] for name in names if not name.startswith("."))
 
 

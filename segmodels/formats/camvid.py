@@ -59,10 +59,10 @@ def read(root: Path) -> Iterator[Sample]:
             seen[name] = where
             listed.append((split, name, words[1]))
     ids = unique_ids({root / image: Path(image) for _, image, _ in listed})
-    sequences = {image: Path(image).stem.split("_")[0] for _, image, _ in listed}
+    sequences = {image: Path(image).stem.split("_")[0] for _, image, _ in listed if "_" in Path(image).stem}
     several = len(set(sequences.values())) > 1
     for split, image, mask in listed:
-        group = sequences[image] if several else None
+        group = sequences.get(image) if several else None
         yield Sample(ids[root / image], root / image, MaskFile(root / mask), split=split, group=group)
     if problems:
         raise DatasetError(f"{root}: {len(problems)} wrong lines", problems)

@@ -70,7 +70,7 @@ def read(root: Path) -> Iterator[Sample]:
             for i in sorted(masks.keys() - images.keys() - image_clashes.keys())
         ]
         both = sorted(images.keys() & masks.keys())
-        first = {name: SPLIT_FOLDERS.get(PurePosixPath(name).parts[0]) if "/" in name else None for name in both}
+        first = {name: SPLIT_FOLDERS.get(PurePosixPath(name).parts[0].lower()) if "/" in name else None for name in both}
         by_folder = all(first.values())
         above = "" if of_place is None else f"{where.parent.name}/"
         samples += [
@@ -91,8 +91,10 @@ def _places(root: Path) -> list[tuple[Path, Path, Split | None]]:
     found = list[tuple[Path, Path, Split | None]]()
     for name, split in SPLIT_FOLDERS.items():
         inside = _folders(below[name]) if name in below else {}
-        found += [(inside[images], inside[masks], split) for images, masks in LAYOUTS if images in inside and masks in inside]
-    return found
+        for images, masks in LAYOUTS:
+            if images in inside and (masks in inside or split != "test"):  # the labels of test images are often kept
+                found.append((inside[images], inside.get(masks, below[name] / masks), split))
+    return found if any(masks.is_dir() for _, masks, _ in found) else []
 
 
 def _folders(folder: Path) -> dict[str, Path]:

@@ -53,7 +53,7 @@ def _folders(root: Path) -> Iterator[Path]:
     found = [
         folder
         for folder in [*below, *(deeper for one in below for deeper in _directories(one))]
-        if folder.name not in SPLIT_FOLDERS and (folder / "images").is_dir() and (folder / "masks").is_dir()
+        if folder.name.lower() not in SPLIT_FOLDERS and (folder / "images").is_dir() and (folder / "masks").is_dir()
     ]
     paired = {folder: _paired(folder) for folder in found}
     objects = any(number is None for number in paired.values())

@@ -4,7 +4,6 @@ What no shape covers is background. Shapes of one label and one `group_id` are o
 """
 
 import base64
-import binascii
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
@@ -132,5 +131,5 @@ def _png(shape: _Shape) -> bytes:
     """A picture of the box of the points."""
     try:
         return base64.b64decode(shape.mask or "", validate=True)
-    except binascii.Error as error:
+    except ValueError as error:  # also of text that is no ASCII
         raise ValueError(f"the mask of {shape.label!r} is no base64 ({error})") from error

@@ -40,7 +40,7 @@ def classes(root: Path) -> list[SegmentationClass] | None:
 
 def notes(root: Path) -> list[Path]:
     named = _named_in(root)
-    return [] if named is None else [named, *(path for _, path in _splits(root) if path.is_file())]
+    return [] if named is None else [named, *(path for _, path in _splits(root) if path.suffix == ".txt")]
 
 
 def read(root: Path) -> Iterator[Sample]:
@@ -155,9 +155,12 @@ def _splits(root: Path) -> Iterator[tuple[Split, Path]]:
 def _listed(root: Path, problems: list[str]) -> dict[Path, Split]:
     """Of each picture that they name its split."""
     splits: dict[Path, Split] = {}
-    for split, path in _splits(root):
-        if path.is_dir():
-            for picture in path.rglob("*"):
+    named = sorted(
+        _splits(root), key=lambda one: (one[1].suffix != ".txt", -len(one[1].parts))
+    )  # a folder within another counts more
+    for split, path in named:
+        if path.suffix != ".txt":
+            for picture in (path, *path.rglob("*")):
                 splits.setdefault(picture, split)
             continue
         for number, line in enumerate(read_text(path).splitlines(), start=1):
@@ -170,7 +173,12 @@ def _listed(root: Path, problems: list[str]) -> dict[Path, Split]:
 def _found(root: Path, called: str) -> Path | None:
     """What a path means that was written on another machine, or of another folder: the longest end of it that is there."""
     parts = [one for one in PurePosixPath(called.replace("\\", "/")).parts if one not in ("/", ".", "..")]
-    return next((root.joinpath(*parts[start:]) for start in range(len(parts)) if root.joinpath(*parts[start:]).exists()), None)
+    try:
+        return next(
+            (root.joinpath(*parts[start:]) for start in range(len(parts)) if root.joinpath(*parts[start:]).exists()), None
+        )
+    except (OSError, ValueError):  # no path at all
+        return None
 
 
 def _regions(path: Path | None, names: list[str], problems: list[str]) -> list[Region]:

@@ -316,8 +316,8 @@ def test_where_nothing_answers_any_more_it_is_not_ready(models: list[Served], mo
         assert client.get("/readyz").status_code == 200
     monkeypatch.setattr("segmodels.batching.Batcher.run", ends)
     with running(once(models[1]), ready=False) as client:
-        answer = client.get("/readyz")
-        assert (answer.status_code, answer.json()["detail"]) == (503, "the service is broken; it must be started again")
+        for answer in (client.get("/readyz"), client.get("/healthz"), client.post("/v1/predict", **RAW)):
+            assert (answer.status_code, answer.json()["detail"]) == (503, "the service is broken; it must be started again")
 
 
 @pytest.mark.parametrize("which", [[0], [1], [0, 1]])
