@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -181,6 +182,14 @@ def make_project(folder: Path, params: str) -> Path:
     ):
         subprocess.run(command, cwd=folder, check=True)
     return folder
+
+
+def free_port() -> int:
+    """A port on loopback that nobody listens at."""
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port: int = one.getsockname()[1]
+    return port
 
 
 def clean_environment(**variables: str) -> dict[str, str]:

@@ -11,9 +11,8 @@ from typing import Any
 import httpx
 import psutil
 
-from tests.conftest import make_project
+from tests.conftest import free_port, make_project
 from tests.pipeline.projects import Project
-from tests.pipeline.test_servers import free_port
 
 DEADLINE_S = 300
 

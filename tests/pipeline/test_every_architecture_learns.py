@@ -21,8 +21,8 @@ SIZE = (64, 64)
 EVERY = [(name, catalog.default("architectures", name, "encoder")) for name in catalog.names("architectures")] + [
     ("unet", "plain")
 ]
-USUAL = (3, 0.002)
-OWN = {"fcn": (6, 0.002), "pspnet": (8, 0.002), "deeplabv3": (12, 0.002), "segnet": (4, 0.002), "dpt": (5, 0.0005)}
+USUAL = (2, 0.002)
+OWN = {"fcn": (4, 0.002), "pspnet": (4, 0.002), "deeplabv3": (6, 0.002), "segnet": (3, 0.002), "dpt": (3, 0.0005)}
 """Epochs and learning rate. Of three the logits have an eighth of the image's size, of which a small shape is mostly border; SegNet
 joins no features of the encoder to the decoder's; the last is a vision transformer."""
 

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import PARAMS, make_project
+from tests.conftest import PARAMS, free_port, make_project
 from tests.pipeline.projects import Project
 from tests.pipeline.stacks import stack
-from tests.pipeline.test_servers import free_port, start, stop
+from tests.pipeline.test_servers import start, stop
 
 DEBIANS = [str(folder) for folder in Path("/usr/lib/postgresql").glob("*/bin")]
 POSTGRES = shutil.which("postgres", path=os.pathsep.join([os.environ["PATH"], *DEBIANS]))

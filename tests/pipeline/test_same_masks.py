@@ -21,9 +21,9 @@ from segmodels import augment, backends, bundle, shapes, tracking
 from segmodels.images import read_image
 from segmodels.predict import Predictor
 from segmodels.samples import trained as learned
-from tests.conftest import REPOSITORY, clean_environment
+from tests.conftest import REPOSITORY, clean_environment, free_port
 from tests.pipeline.test_registry import OPEN, Registry, models  # noqa: F401  a fixture
-from tests.pipeline.test_serve import PROGRAM, free_port, project
+from tests.pipeline.test_serve import PROGRAM, project
 from tests.pipeline.trainings import SIZE, trained
 
 COUNT = 20

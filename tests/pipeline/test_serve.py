@@ -2,7 +2,6 @@
 
 import io
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,18 +15,11 @@ from PIL import Image
 
 from segmodels import tracking
 from segmodels.service import VERSION_HEADER
-from tests.conftest import PARAMS, REPOSITORY, clean_environment
+from tests.conftest import PARAMS, REPOSITORY, clean_environment, free_port
 from tests.pipeline.test_registry import Registry, models  # noqa: F401  a fixture
 from tests.pipeline.test_service import RAW
 
 PROGRAM = [sys.executable, "-m", "flows.serve"]
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port: int = one.getsockname()[1]
-    return port
 
 
 def project(folder: Path) -> Path:

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,15 +15,8 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
-from tests.conftest import PARAMS, clean_environment, make_project
+from tests.conftest import PARAMS, clean_environment, free_port, make_project
 from tests.pipeline.projects import Project
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port: int = one.getsockname()[1]
-        return port
 
 
 def start(*command: str, health: str, folder: Path, **environment: str) -> "subprocess.Popen[bytes]":
