@@ -228,7 +228,16 @@ def write_manifest(root: Path, rows: int) -> None:
     )
     table.to_parquet(root / "manifest.parquet", index=False)
     classes = [{"name": f"c{index}", "value": index, "color": [0, 0, 0], "ignore": False} for index in range(12)]
-    facts = {"task": "multiclass", "label_sets": [], "classes": classes, "mean": [0.0] * 3, "std": [1.0] * 3, "sha256": "0" * 64}
+    facts = {
+        "task": "multiclass",
+        "label_sets": [],
+        "classes": classes,
+        "channels": 3,
+        "bits": 8,
+        "mean": [0.0] * 3,
+        "std": [1.0] * 3,
+        "sha256": "0" * 64,
+    }
     write_json(root / "dataset.json", facts)
 
 

@@ -21,6 +21,7 @@ from segmodels import augment, backends, bundle, shapes, tracking
 from segmodels.images import read_image
 from segmodels.predict import Predictor
 from segmodels.samples import trained as learned
+from segmodels.scoring import score
 from tests.conftest import REPOSITORY, clean_environment, free_port
 from tests.pipeline.test_registry import OPEN, Registry, models  # noqa: F401  a fixture
 from tests.pipeline.test_serve import PROGRAM, project
@@ -35,6 +36,7 @@ def champion(models: Registry, tmp_path: Path) -> bundle.Bundle:  # noqa: F811
     augment.augment(models.prepared, tmp_path / "light", recipe="light", options={}, size_px=SIZE, seed=0)
     trained(models.prepared, tmp_path / "light", tmp_path / "psp", epochs=25, export="onnx")
     loaded = bundle.load(tmp_path / "psp" / "bundle")
+    score(models.store, Predictor(loaded)).to_parquet(tmp_path / "images.parquet")
     experiment = models.client.create_experiment("p")
     verdict = promotion.decide(
         "p",
