@@ -375,7 +375,9 @@ async def _misasked(_: Request, error: Exception) -> JSONResponse:
 
 async def _failed(_: Request, error: Exception) -> JSONResponse:
     """A fault of ours, in JSON as all else; the program's log has where it was."""
-    return JSONResponse({"detail": f"the service failed ({type(error).__name__}); its log says where"}, 500)
+    # uvicorn hangs up once the fault has reached it: a client that is not told sends its next request into that
+    headers = {"Connection": "close"}
+    return JSONResponse({"detail": f"the service failed ({type(error).__name__}); its log says where"}, 500, headers)
 
 
 async def _body(request: Request) -> bytes:

@@ -358,6 +358,7 @@ def test_a_fault_of_ours_is_said_in_json_and_the_service_goes_on(models: list[Se
             answer = client.post("/v1/predict", **RAW)
             assert answer.status_code == 500
             assert answer.json() == {"detail": "the service failed (RuntimeError); its log says where"}
+            assert answer.headers["Connection"] == "close"  # which it does: a client must not send its next one there
 
 
 def test_who_never_ends_the_head_of_a_request_is_hung_up_on(models: list[Served], monkeypatch: pytest.MonkeyPatch) -> None:
