@@ -367,6 +367,7 @@ def ingest(
                 quarantine=quarantine,
                 progress=console.progress,
             )
+            unread = dataset.unread()
     except DatasetError as error:
         told = error.summary.replace(str(root), str(source))  # not where an archive was unpacked
         if not error.problems:
@@ -378,6 +379,7 @@ def ingest(
         f"mostly {width} x {height} (width x height)",
         markup=False,
     )
+    console.unread([str(one.relative_to(root)) for one in unread])
     if ingested.num_gone:
         console.err.print(
             f"{ingested.num_gone} files that {RAW} had are not in {source}, and are gone from it; the version before keeps them, "

@@ -123,7 +123,7 @@ def findings(found: Iterable["Finding"]) -> bool:
     return any_wrong
 
 
-PROBLEMS_SHOWN, LEAKS_SHOWN = 40, 12
+PROBLEMS_SHOWN, LEAKS_SHOWN, UNREAD_SHOWN = 40, 12, 3
 
 
 def problems(found: Sequence["Problem"]) -> None:
@@ -175,8 +175,16 @@ def inspection(source: "Path", found: "Inspection") -> None:
             say(f"  {suspect}")
         if len(found.suspects) > LEAKS_SHOWN:
             say(f"  ... and {len(found.suspects) - LEAKS_SHOWN} more")
+    unread(found.unread)
     if found.problems:
         problems(found.problems)
+
+
+def unread(pictures: Sequence[str]) -> None:
+    """Print how many pictures of a dataset nothing was made of, if any, and which the first are."""
+    if pictures:
+        more = f" and {len(pictures) - UNREAD_SHOWN} more" if len(pictures) > UNREAD_SHOWN else ""
+        say(f"not read, as they have no annotation: {len(pictures)} pictures ({', '.join(pictures[:UNREAD_SHOWN])}{more})")
 
 
 def _plain(text: str) -> str:

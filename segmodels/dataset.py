@@ -13,6 +13,7 @@ import pydantic
 
 from segmodels import catalog, sample_table
 from segmodels.errors import DatasetError, ParamsError, legible
+from segmodels.images import SUFFIXES
 from segmodels.sample_table import Table
 from segmodels.samples import MAX_CLASSES, RGB, ImageKind, Sample, SegmentationClass, Task, trained
 
@@ -45,6 +46,15 @@ class Dataset:
     def files(self) -> list[Path]:
         """All that is read for its samples, each once: several may share one."""
         return list(dict.fromkeys(path for sample in self.samples for path in sample.files))
+
+    def unread(self) -> list[Path]:
+        """The pictures in its folder that nothing was made of, and that no problem is about: nobody has labelled them yet, or they show something else."""
+        known = {*map(str, self.files), *map(str, self.notes), *(told.partition(": ")[0] for told in self.problems)}
+        found = set[str]()
+        for where, folders, names in os.walk(self.root):
+            folders[:] = [name for name in folders if not name.startswith(".")]
+            found |= {f"{where}{os.sep}{name}" for name in names if name.lower().endswith(SUFFIXES) and not name.startswith(".")}
+        return [Path(path) for path in sorted(found - known)]
 
 
 def open_dataset(
@@ -227,14 +237,24 @@ def detect(root: Path) -> tuple[str, str]:
     noted = _noted(root).format
     if noted is not None:
         return noted, f"was brought in as that ({NOTED})"
+    fitting = _fitting(root)
+    if len(fitting) == 1:
+        return next(iter(fitting.items()))
+    if not fitting:
+        for folder in sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")):
+            if len(inside := _fitting(folder)) == 1:
+                raise DatasetError(
+                    f"{root}: is no dataset, but {folder.name} in it is one (`{next(iter(inside))}`); name {folder}"
+                )
+    found = "; ".join(f"`{name}` fits as it {reason}" for name, reason in fitting.items())
+    found = found or f"none of {', '.join(catalog.names('formats'))} fits"
+    raise DatasetError(f"{root}: cannot tell its format: {found}; name it with FORMAT=<name> or `dataset.format`")
+
+
+def _fitting(root: Path) -> dict[str, str]:
+    """The formats that recognise a folder, and what shows it."""
     reasons = {name: catalog.load("formats", name).detect(root) for name in catalog.names("formats")}
-    fitting = {name: reason for name, reason in reasons.items() if reason is not None}
-    if len(fitting) != 1:
-        found = "; ".join(f"`{name}` fits as it {reason}" for name, reason in fitting.items())
-        found = found or f"none of {', '.join(reasons)} fits"
-        raise DatasetError(f"{root}: cannot tell its format: {found}; name it with FORMAT=<name> or `dataset.format`")
-    [name], [reason] = fitting, fitting.values()
-    return name, reason
+    return {name: reason for name, reason in reasons.items() if reason is not None}
 
 
 class Noted(pydantic.BaseModel):

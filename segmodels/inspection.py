@@ -44,6 +44,7 @@ class Inspection:
         num_objects: None where nobody told objects apart.
         leaks: what the dataset's own splits have on two sides.
         suspects: labels that may be wrong.
+        unread: the pictures in its folder that nothing was made of.
     """
 
     format: str
@@ -59,6 +60,7 @@ class Inspection:
     leaks: list[Leak] = field(default_factory=list)
     suspects: list[Suspect] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
+    unread: list[str] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -107,4 +109,5 @@ def inspect(dataset: Dataset, ledger: Ledger, *, progress: Progress[tuple[Sample
         leaks=leaks.find(placed),
         suspects=suspects.find(labelled),
         problems=[Problem.of(within(dataset.root, one)) for one in problems],
+        unread=[str(path.relative_to(dataset.root)) for path in dataset.unread()],
     )

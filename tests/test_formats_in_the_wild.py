@@ -356,3 +356,27 @@ def test_a_mask_that_a_program_made_small_holds_what_it_held(tmp_path: Path) -> 
 def test_a_problem_is_told_of_the_file_that_has_it() -> None:
     told = "data/images/data/one.png: has no mask; expected data/masks/data/one.png"
     assert within(Path("data"), told) == "images/data/one.png: has no mask; expected masks/data/one.png"
+
+
+@pytest.mark.parametrize("write", [labelme, coco])
+def test_pictures_that_nobody_has_labelled_yet_are_told(tmp_path: Path, write: Callable[[Path, Any], None]) -> None:
+    write(tmp_path, SCENES)
+    for name in ("new.png", "later/NEW.JPG", ".hidden.png", ".cache/x.png"):
+        picture(tmp_path / name)
+    assert open_dataset(tmp_path).unread() == [tmp_path / "later/NEW.JPG", tmp_path / "new.png"]
+
+
+def test_of_a_picture_with_a_fault_only_that_is_told(tmp_path: Path) -> None:
+    folder(tmp_path, SCENES)
+    next((tmp_path / "masks").iterdir()).unlink()
+    dataset = open_dataset(tmp_path, tolerant=True)
+    assert len(dataset.problems) == 1
+    assert dataset.unread() == []
+
+
+def test_a_dataset_one_folder_deeper_is_pointed_at(tmp_path: Path) -> None:
+    folder(tmp_path / "export", SCENES)
+    (tmp_path / "a").mkdir()
+    (tmp_path / "export" / "readme.md").write_text("")
+    with pytest.raises(DatasetError, match=r"is no dataset, but export in it is one \(`folder`\); name .*export$"):
+        open_dataset(tmp_path)
