@@ -11,27 +11,24 @@ Every time is compared with another of the same run, in turns; what is printed a
 """
 
 import gc
-import resource
 import shutil
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 import pandas as pd
-import torch
 import typer
+from measured import Memory, folder, machine
 from PIL import Image
 
-from segmodels import device, duplicates, shapes, splits
+from segmodels import duplicates, shapes, splits
 from segmodels.annotations import MaskFile
 from segmodels.atomic import write_json
 from segmodels.dataset import open_dataset
@@ -49,7 +46,7 @@ Work = Annotated[Path | None, typer.Option(help="Where to work; a folder that is
 
 @app.command()
 def memory(few: int = 1000, many: int = 20_000, work: Work = None) -> None:
-    """Peak memory of `prepare`, of its largest process, for a thousand images and for twenty thousand."""
+    """Peak memory of `prepare`, all its processes together, for a thousand images and for twenty thousand."""
     with folder(work) as root:
         peaks = {}
         for count in (few, many):
@@ -63,10 +60,10 @@ def memory(few: int = 1000, many: int = 20_000, work: Work = None) -> None:
 
 @app.command(hidden=True)
 def prepare(raw: Path, store: Path) -> None:
-    """Prepare once, and print the peak memory of this process or of its largest child in MB."""
-    prepared(raw, store)
-    workers = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 2**10
-    typer.echo(max(device.peak_bytes(torch.device("cpu")), workers) / 2**20)
+    """Prepare once, and print the peak memory of this process and its workers in MB."""
+    with Memory() as memory:
+        prepared(raw, store)
+    typer.echo(memory.most_mb)
 
 
 @app.command()
@@ -246,20 +243,6 @@ def timed(work: Callable[[], object]) -> float:
     began = time.perf_counter()
     work()
     return time.perf_counter() - began
-
-
-@contextmanager
-def folder(work: Path | None) -> Iterator[Path]:
-    if work is not None:
-        work.mkdir(parents=True, exist_ok=True)
-        yield work
-        return
-    with tempfile.TemporaryDirectory() as name:
-        yield Path(name)
-
-
-def machine() -> str:
-    return device.describe(torch.device("cpu"))
 
 
 if __name__ == "__main__":

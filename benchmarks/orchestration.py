@@ -21,11 +21,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import torch
 import typer
 import yaml
-
-from segmodels import device
+from measured import machine
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
 REPOSITORY = Path(__file__).parent.parent
@@ -138,10 +136,6 @@ def free_port() -> int:
 
 def told(taken: Sequence[float]) -> str:
     return f"{statistics.median(taken):.1f} s ({min(taken):.1f} to {max(taken):.1f})"
-
-
-def machine() -> str:
-    return device.describe(torch.device("cpu"))
 
 
 if __name__ == "__main__":

@@ -9,22 +9,20 @@ Every time is compared with another of the same run, in turns; what is printed a
 
 import copy
 import statistics
-import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-import psutil
 import rasterio
 import torch
 import typer
+from measured import Memory, folder, machine
 from torchmetrics.segmentation import MeanIoU
 
-from segmodels import augment, backends, bundle, device, large_images, metrics, shapes
+from segmodels import augment, backends, bundle, large_images, metrics, shapes
 from segmodels.bundle import Bundle
 from segmodels.dataset import open_dataset
 from segmodels.labels import decide
@@ -130,15 +128,14 @@ def large(side: int = 20_000, epochs: int = 8, work: Work = None) -> None:
         draw_large(source, side)
         predictor = Predictor(loaded)
         predictor.warm_up()
-        before = psutil.Process().memory_info().rss
         began = time.perf_counter()
         targets = find([str(source)], root / "out")
-        for path, reason in predict_files(predictor, targets, root / "out", Wanted(False, False, False, True)):
-            if reason is not None:
-                raise typer.BadParameter(f"{path}: {reason}")
+        with Memory() as memory:
+            for path, reason in predict_files(predictor, targets, root / "out", Wanted(False, False, False, True)):
+                if reason is not None:
+                    raise typer.BadParameter(f"{path}: {reason}")
         taken = time.perf_counter() - began
-        above = device.peak_bytes(torch.device("cpu")) - before
-        typer.echo(f"{side} x {side}: {above / 2**20:.0f} MB above the model's, {taken:.0f} s on {machine()}")
+        typer.echo(f"{side} x {side}: {memory.most_mb - memory.before_mb:.0f} MB above the model's, {taken:.0f} s on {machine()}")
 
 
 def draw_large(path: Path, side: int) -> None:
@@ -152,7 +149,7 @@ def draw_large(path: Path, side: int) -> None:
                 height, width = min(512, side - top), min(512, side - left)
                 window = rasterio.windows.Window(left, top, width, height)
                 file.write(tile[:height, :width].transpose(2, 0, 1), window=window)
-    assert large_images.is_large(path) == (side * side > 50_000_000)
+    assert bool(large_images.large([path])) == (side * side > 50_000_000)
 
 
 def trained(root: Path, epochs: int) -> tuple[Store, Bundle]:
@@ -209,20 +206,6 @@ def timed(what: Callable[[], object]) -> float:
     start = time.perf_counter()
     what()
     return time.perf_counter() - start
-
-
-@contextmanager
-def folder(given: Path | None) -> Iterator[Path]:
-    if given is not None:
-        given.mkdir(parents=True, exist_ok=True)
-        yield given
-        return
-    with tempfile.TemporaryDirectory() as made:
-        yield Path(made)
-
-
-def machine() -> str:
-    return device.describe(torch.device("cpu"))
 
 
 if __name__ == "__main__":

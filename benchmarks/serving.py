@@ -30,8 +30,9 @@ import psutil
 import torch
 import typer
 import uvicorn
+from measured import folder, machine
 from PIL import Image
-from prediction import Work, folder, machine, trained
+from prediction import Work, trained
 
 from segmodels import bundle, network, service
 from segmodels.batching import Served

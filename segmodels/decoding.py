@@ -2,14 +2,12 @@
 
 import asyncio
 import itertools
-import multiprocessing
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
-import psutil
 from pebble import ProcessExpired, ProcessPool
 
 from segmodels import bounds, images, workers
@@ -87,29 +85,17 @@ class Decoders:
                 raise
         if pool is self._pool:
             self._pool = self._started()
-            asyncio.get_running_loop().run_in_executor(self._files, _end, pool)
+            asyncio.get_running_loop().run_in_executor(self._files, workers.ended, pool)
         return await asyncio.wrap_future(self._pool.schedule(decode, args=[task], timeout=self.seconds))
 
     def _started(self) -> ProcessPool:
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload([__name__])
-        pool = ProcessPool(
-            max_workers=workers.cores(),
-            context=context,
-            initializer=workers.bound,
-            initargs=[psutil.virtual_memory().total // 2, self.max_pixels],
-        )
+        pool = workers.started(workers.cores(), max_pixels=self.max_pixels, preload=[__name__])
         for _ in range(workers.cores()):  # who asks first is not to wait until they have started
             pool.schedule(bounds.max_pixels)
         return pool
 
     def close(self) -> None:
         self._closing = True
-        _end(self._pool)
+        workers.ended(self._pool)
         self._files.shutdown(cancel_futures=True)
         self._folder.cleanup()
-
-
-def _end(pool: ProcessPool) -> None:
-    pool.stop()
-    pool.join()

@@ -1,18 +1,21 @@
 """Images beyond what is decoded at once: read and written by windows, in a bounded memory. TIFF and GeoTIFF, which keep their place on earth."""
 
+import tempfile
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import rasterio
 import tifffile
-from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.errors import NotGeoreferencedWarning
 from rasterio.windows import Window
 
-from segmodels import bounds
+from segmodels import bounds, workers
 from segmodels.errors import DatasetError
 from segmodels.images import TIFF, palette
 from segmodels.samples import ImageArray, ImageKind, SegmentationClass, UInt8Array
@@ -23,26 +26,52 @@ CACHE_MB = 256
 PREVIEW_PX = 2000
 """The longer side of what is shown of an image."""
 
+READ_S = 120.0
+"""How long a piece may take to be read."""
 
-def is_large(path: Path) -> bool:
-    """Whether it is a TIFF file of more pixels than are decoded at once."""
-    if path.suffix.lower() not in TIFF:
-        return False
-    try:
-        with _of_no_place(), rasterio.open(path, driver="GTiff") as file:
-            return bounds.too_large(file.width, file.height) is not None
-    except RasterioError:  # what is wrong with it is said when it is read
-        return False
+
+def large(paths: Sequence[Path]) -> list[Path]:
+    """Those that are TIFF files of more pixels than are decoded at once."""
+    asked = [path for path in paths if path.suffix.lower() in TIFF]
+    if not asked:
+        return []
+    with workers.Apart() as apart:
+        heads = {path: apart(_head, path, seconds=READ_S) for path in asked}
+    # what is wrong with the others is said when they are read
+    return [path for path, head in heads.items() if isinstance(head, _Head) and bounds.too_large(head.width, head.height)]
+
+
+@dataclass(frozen=True)
+class _Head:
+    """What a file says of itself.
+
+    Attributes:
+        unlike: what makes its image another than the values in it, if anything does.
+    """
+
+    height: int
+    width: int
+    num_channels: int
+    dtypes: set[str]
+    crs: Any
+    transform: Any
+    unlike: str | None
 
 
 class LargeImage:
-    """An image file that can be sliced as an array, H x W x channels, of which only the slices are read."""
+    """An image file that can be sliced as an array, H x W x channels, of which only the slices are read, by another process."""
 
     ndim = 3
 
-    def __init__(self, file: Any, path: Path, kind: ImageKind) -> None:
-        self._file, self.path = file, path
-        self.shape = (int(file.height), int(file.width), kind.channels)
+    def __init__(self, path: Path, kind: ImageKind, apart: workers.Apart, folder: Path) -> None:
+        self.path, self._apart, self._piece = path, apart, folder / "piece.npy"
+        self._head: _Head = self._asked(_head)
+        if self._head.num_channels not in (kind.channels, 1) or self._head.dtypes != {kind.dtype.name}:
+            has = f"{self._head.num_channels} channels of {' and '.join(sorted(self._head.dtypes))}"
+            raise DatasetError(f"{path}: has {has}; expected {kind.channels} of {kind.dtype.name}")
+        if wrong := self._head.unlike:
+            raise DatasetError(f"{path}: {wrong}, which is not read piece by piece; export it in gray or RGB, upright")
+        self.shape = (self._head.height, self._head.width, kind.channels)
         self.dtype = kind.dtype
 
     @classmethod
@@ -51,28 +80,31 @@ class LargeImage:
         """Open a file.
 
         Raises:
-            DatasetError: it cannot be read, or is no image of the kind.
+            DatasetError: it cannot be read, or is no image of the kind; also by what is read of it later.
         """
-        try:
-            with _of_no_place(), rasterio.Env(GDAL_CACHEMAX=CACHE_MB), rasterio.open(path, driver="GTiff") as file:
-                if file.count not in (kind.channels, 1) or set(file.dtypes) != {kind.dtype.name}:
-                    raise DatasetError(
-                        f"{path}: has {file.count} channels of {file.dtypes[0]}; expected {kind.channels} of {kind.dtype.name}"
-                    )
-                if wrong := _unlike_what_it_holds(path):
-                    raise DatasetError(f"{path}: {wrong}, which is not read piece by piece; export it in gray or RGB, upright")
-                yield cls(file, path, kind)
-        except RasterioError as error:
-            raise DatasetError(f"{path}: cannot be read as TIFF ({error}); export it again") from error
+        with workers.Apart() as apart, tempfile.TemporaryDirectory(prefix="segmodels-") as folder:
+            yield cls(path, kind, apart, Path(folder))
 
     def __getitem__(self, where: tuple[slice, slice]) -> ImageArray:
         rows, columns = where
-        window = Window.from_slices(rows, columns, height=self.shape[0], width=self.shape[1])
-        return self._in_channels(self._file.read(window=window))
+        return self._read(Window.from_slices(rows, columns, height=self.shape[0], width=self.shape[1]), None)
 
     def preview(self) -> ImageArray:
         """The whole made small."""
-        return self._in_channels(self._file.read(out_shape=(self._file.count, *self.size_of_preview())))
+        return self._read(None, (self._head.num_channels, *self.size_of_preview()))
+
+    def _read(self, window: Window | None, shape: tuple[int, int, int] | None) -> ImageArray:
+        self._asked(_write_piece, window, shape, self._piece)
+        return self._in_channels(np.load(self._piece))
+
+    def _asked(self, function: Callable[..., Any], *args: Any) -> Any:
+        """What the process that reads the file answers."""
+        told = self._apart(function, self.path, *args, seconds=READ_S)
+        if isinstance(told, workers.Ended):
+            raise DatasetError(f"{self.path}: {told.how}; it is damaged, or made to do harm")
+        if isinstance(told, str):
+            raise DatasetError(f"{self.path}: cannot be read as TIFF ({told}); export it again")
+        return told
 
     def _in_channels(self, read_CHW: ImageArray) -> ImageArray:
         """H x W x channels, as the kind has them; gray is repeated over them."""
@@ -105,8 +137,8 @@ class LargeImage:
             "blockysize": BLOCK_PX,
             "compress": "deflate",
             "bigtiff": "if_safer",
-            "crs": self._file.crs,
-            "transform": self._file.transform,
+            "crs": self._head.crs,
+            "transform": self._head.transform,
         }
         with _of_no_place(), rasterio.open(path, "w", **profile) as file:
             file.write_colormap(1, {value: (*map(int, color), 255) for value, color in enumerate(palette(classes))})
@@ -114,8 +146,34 @@ class LargeImage:
                 file.write(rows, 1, window=Window(0, top, rows.shape[1], rows.shape[0]))
 
 
+def _head(path: Path) -> _Head | str:
+    """What a file says of itself, or why it cannot be read. Runs in a process of its own."""
+    try:
+        file = _opened(path)
+        size = int(file.height), int(file.width)
+        return _Head(*size, file.count, set(file.dtypes), file.crs, file.transform, _unlike_what_it_holds(path))
+    except Exception as error:  # decoders of strangers' files raise what they like
+        return str(error)
+
+
+def _write_piece(path: Path, window: Window | None, shape: tuple[int, int, int] | None, into: Path) -> str | None:
+    """Write a piece of a file, channels x H x W, to an array file; returns why it cannot be read, if so. Runs in a process of its own."""
+    try:
+        with rasterio.Env(GDAL_CACHEMAX=CACHE_MB):
+            np.save(into, _opened(path).read(window=window, out_shape=shape), allow_pickle=False)
+    except Exception as error:
+        return str(error)
+    return None
+
+
+@lru_cache(maxsize=1)
+def _opened(path: Path) -> Any:
+    """A file, kept open for its next piece."""
+    with _of_no_place():
+        return rasterio.open(path, driver="GTiff")
+
+
 def _unlike_what_it_holds(path: Path) -> str | None:
-    """What makes the image of a file another than the values in it, if anything does."""
     with tifffile.TiffFile(path) as file:
         page: Any = file.pages[0]
         if page.tags.valueof("Orientation", default=1) != 1:

@@ -141,7 +141,7 @@ def predict_files(
         raise InputError(f"the class {unsafe[0]!r} cannot name a file, as masks a class do; rename it and train again")
     coco = _Coco(classes)
     illegible = [source for source in targets if legible(str(source)) != str(source)]
-    large = [source for source in targets if wanted.large and source not in illegible and large_images.is_large(source)]
+    large = large_images.large([source for source in targets if source not in illegible]) if wanted.large else []
     yield from ((source, f"{legible(str(source))}: its name is not in UTF-8; rename it") for source in illegible)
     whole = [source for source in targets if source not in {*large, *illegible}]
     for source, found in _predicted(predictor, whole):

@@ -8,7 +8,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import psutil
 from pebble import ProcessExpired, ProcessPool
@@ -47,6 +47,56 @@ def bound(memory_bytes: int, pixels: int) -> None:
         resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, resource.getrlimit(resource.RLIMIT_DATA)[1]))
 
 
+def started(processes: int, *, max_pixels: int | None = None, preload: Sequence[str] = PRELOADED) -> ProcessPool:
+    """Workers that wait for tasks; each has half of the machine's memory at most.
+
+    Args:
+        max_pixels: of an image that is decoded; as many as this process decodes if None.
+        preload: modules that are imported once, by the process that they are forked from; whoever asks first decides.
+    """
+    context = multiprocessing.get_context("forkserver")  # a fork of this process, which has threads, may hang
+    context.set_forkserver_preload(list(preload))
+    pixels = bounds.max_pixels() if max_pixels is None else max_pixels
+    return ProcessPool(
+        max_workers=processes, context=context, initializer=bound, initargs=[psutil.virtual_memory().total // 2, pixels]
+    )
+
+
+def ended(pool: ProcessPool) -> None:
+    """End workers, and wait until they have."""
+    pool.stop()
+    pool.join()
+
+
+class Apart:
+    """One worker, which is asked one thing after the other, and keeps what it has opened meanwhile."""
+
+    def __enter__(self) -> Self:
+        self._pool = started(1)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        ended(self._pool)
+
+    def __call__(self, function: Callable[..., Result], *args: Any, seconds: float) -> Result | Ended:
+        """What a function of a module returns; what is large it is to leave in a file, as the rest of a message may never come.
+
+        Raises:
+            Exception: what the function raised.
+        """
+        told: Result | Ended = _result(self._pool.schedule(function, args=args, timeout=seconds), seconds)
+        return told
+
+
+def _result(future: Any, seconds: float) -> Any:
+    try:
+        return future.result()
+    except ProcessExpired as expired:
+        return Ended(f"ended the process that read it (exit code {expired.exitcode})")
+    except TimeoutError:
+        return Ended(f"was not read within {seconds:.0f} s")
+
+
 def each(
     function: Callable[[Task], Result],
     tasks: Sequence[Task],
@@ -63,32 +113,16 @@ def each(
         seconds: how long a task may take.
         ahead: how many tasks a worker may be ahead of who takes their results, which wait in this process.
 
-    A worker has half of the machine's memory at most.
-
     Raises:
         Exception: what the function raised.
     """
-    context = multiprocessing.get_context("forkserver")  # a fork of this process, which has threads, may hang
-    context.set_forkserver_preload(PRELOADED)
     count = min(processes or cores(), max(1, len(tasks)))
-    pool = ProcessPool(
-        max_workers=count,
-        context=context,
-        initializer=bound,
-        initargs=[psutil.virtual_memory().total // 2, bounds.max_pixels()],
-    )
+    pool = started(count)
     try:
         waiting = deque[Any]()
         for position, task in enumerate(tasks):
             for one in tasks[position + len(waiting) : position + ahead * count]:
                 waiting.append(pool.schedule(function, args=[one], timeout=seconds(one)))
-            future = waiting.popleft()
-            try:
-                yield future.result()
-            except ProcessExpired as expired:
-                yield Ended(f"ended the process that read it (exit code {expired.exitcode})")
-            except TimeoutError:
-                yield Ended(f"was not read within {seconds(task):.0f} s")
+            yield _result(waiting.popleft(), seconds(task))
     finally:
-        pool.stop()  # also on Ctrl-C, or when nobody wants the rest
-        pool.join()
+        ended(pool)  # also on Ctrl-C, or when nobody wants the rest

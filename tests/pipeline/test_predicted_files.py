@@ -275,3 +275,22 @@ def test_a_large_tiff_is_predicted_by_windows_in_its_place_on_earth(
     (tmp_path / "cut.tif").write_bytes((tmp_path / "scan.tif").read_bytes()[:90_000])
     said = written(predictor, [tmp_path / "cut.tif"], tmp_path / "cut", large=True)
     assert "cannot be read" in str(said[tmp_path / "cut.tif"]) and not list((tmp_path / "cut").glob("*"))
+
+
+def crashed(path: Path, *_: object) -> None:
+    """A reader of pieces that one file crashes."""
+    os.kill(os.getpid(), signal.SIGSEGV)
+
+
+def test_a_large_file_that_crashes_its_reader_does_not_stop_the_rest(
+    saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad, good = tmp_path / "bad.tif", tmp_path / "good.tif"
+    Image.fromarray(IMAGE).save(bad)
+    Image.fromarray(IMAGE[:20, :30]).save(good)
+    monkeypatch.setattr("segmodels.bounds._max_pixels", 1000)
+    monkeypatch.setattr("segmodels.large_images._write_piece", crashed)
+    said = written(Predictor(bundle.load(saved)), [bad, good], tmp_path / "out", large=True)
+    assert "ended the process that read it (exit code -11)" in str(said[bad])
+    assert said[good] is None
+    assert sorted(one.name for one in (tmp_path / "out").iterdir()) == ["good.png", "good_overlay.png"]
