@@ -68,6 +68,7 @@ def compare(
     ranked.sort(key=lambda one: (-one["miou"], one["num_parameters"], one["name"]))
     on_validation = _weigh(counts, ranked, "validation_miou", same_but_for_the_seed, seed)
     chosen, reason = choose(ranked, on_validation.differences)
+    fronts = {cost: front(ranked, cost) for cost in COSTS}
     leaderboard = {
         "test_sha256": test_sha256,
         "chosen": chosen,
@@ -78,14 +79,24 @@ def compare(
         "num_scenes": weighed.num_scenes,
         "differences": [_told(one) for one in weighed.differences],
         "validation_differences": [_told(one) for one in on_validation.differences],
+        "fronts": fronts,
         "seeds": _spreads(ranked, same_but_for_the_seed),
         "not_ranked": unranked,
     }
     atomic.write_json(destination / "leaderboard.json", leaderboard)
     atomic.write_text(destination / "leaderboard.md", markdown(leaderboard))
     pictures.leaderboard(destination / "leaderboard.png", ranked, [one["name"] for one in ranked[0]["classes"]])
-    pictures.pareto(destination / "pareto.png", ranked, chosen)
+    pictures.pareto(destination / "pareto.png", ranked, fronts, chosen)
     return leaderboard
+
+
+def front(candidates: Sequence[dict[str, Any]], cost: str) -> list[str]:
+    """The candidates that no other beats in both mIoU and a cost, the cheapest first (Pareto's front)."""
+    found: list[dict[str, Any]] = []
+    for one in sorted(candidates, key=lambda one: (one[cost], -one["miou"])):
+        if not found or one["miou"] > found[-1]["miou"]:
+            found.append(one)
+    return [one["name"] for one in found]
 
 
 KEPT = (
@@ -105,6 +116,7 @@ KEPT = (
     "bundle_sha256",
 )
 """What the leaderboard takes over of a candidate's scores."""
+COSTS = ("latency_ms", "num_parameters")
 TABLES = {"miou": TEST, "validation_miou": VALIDATION}
 """What each mIoU was counted in."""
 

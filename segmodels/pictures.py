@@ -1,6 +1,6 @@
 """Pictures for people: sheets of images with titles and the classes' colours, and the leaderboard as a chart."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -85,10 +85,10 @@ def leaderboard(path: Path, candidates: Sequence[dict[str, Any]], class_names: S
     _save(figure, path)
 
 
-def pareto(path: Path, candidates: Sequence[dict[str, Any]], chosen: str) -> None:
+def pareto(path: Path, candidates: Sequence[dict[str, Any]], fronts: Mapping[str, Sequence[str]], chosen: str) -> None:
     """What accuracy costs: mIoU with its interval against the time of an image, and against the number of parameters.
 
-    A line joins the candidates that no other beats in both; `chosen` is the one that is put forward.
+    A line joins the candidates of each cost's front, those that no other beats in both; `chosen` is the one that is put forward.
     """
     from matplotlib.figure import Figure
     from matplotlib.ticker import LogLocator, NullFormatter
@@ -97,11 +97,7 @@ def pareto(path: Path, candidates: Sequence[dict[str, Any]], chosen: str) -> Non
     axes = figure.subplots(1, 2, sharey=True)
     costs = (("latency_ms", 1.0, "ms an image"), ("num_parameters", 1e6, "million parameters"))
     for axis, (key, unit, label) in zip(axes, costs, strict=True):
-        front, best = [], -1.0
-        for one in sorted(candidates, key=lambda one: (one[key], -one["miou"])):
-            if one["miou"] > best:
-                front.append(one)
-                best = one["miou"]
+        front = [one for name in fronts[key] for one in candidates if one["name"] == name]
         axis.plot([one[key] / unit for one in front], [one["miou"] for one in front], color="#999999", zorder=1)
         for one in candidates:
             color = "#d55e00" if one["name"] == chosen else "#0072b2"

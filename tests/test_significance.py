@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from segmodels import significance
-from segmodels.compare import choose
+from segmodels.compare import choose, front
 from segmodels.significance import Counts, Difference
 
 
@@ -168,3 +168,10 @@ def test_what_another_beats_is_not_put_forward_though_the_best_does_not_beat_it(
 def test_times_of_different_devices_are_not_compared() -> None:
     ranked = [entry("lean", 0.8, 30, 3), entry("wide", 0.79, 3, 15) | {"device": "cuda"}]
     assert choose(ranked, [Difference("lean", "wide", 0.01, -0.01, 0.03, 0.5)])[0] == "lean"
+
+
+def test_no_other_beats_those_of_the_front_in_both() -> None:
+    names = ("slow and good", "fast and bad", "beaten", "as good as beaten, and faster", "as fast as that, and worse")
+    figures = ((40.0, 0.9), (5.0, 0.6), (30.0, 0.7), (20.0, 0.7), (20.0, 0.65))
+    candidates = [{"name": name, "latency_ms": ms, "miou": miou} for name, (ms, miou) in zip(names, figures, strict=True)]
+    assert front(candidates, "latency_ms") == ["fast and bad", "as good as beaten, and faster", "slow and good"]

@@ -81,6 +81,12 @@ def test_the_file_says_what_it_is(loaded: Bundle) -> None:
     assert shapes == [["batch", loaded.kind.channels, "height", "width"], ["batch", 3, "height", "width"]]
 
 
+def test_the_file_names_the_thresholds_of_classes_that_overlap(tmp_path: Path) -> None:
+    written(tmp_path / "overlapping", RGB, task="multilabel", thresholds=[0.3, 0.5, 0.75])
+    said = {one.key: one.value for one in onnx.load(tmp_path / "overlapping" / bundle.ONNX).metadata_props}
+    assert (said["task"], json.loads(said["thresholds"])) == ("multilabel", [0.3, 0.5, 0.75])
+
+
 def test_on_a_cpu_openvino_is_taken_where_there_is_an_onnx_file(loaded: Bundle, tmp_path: Path) -> None:
     assert backends.load(loaded, on=CPU).name == "openvino"
     (tmp_path / "plain").mkdir()

@@ -1,9 +1,13 @@
 """Files and folders of images to files of masks: what is written, what is refused, and that one bad file does not stop the rest."""
 
+import contextlib
 import json
 import os
+import pty
 import shutil
 import signal
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,6 +24,7 @@ from segmodels.errors import InputError
 from segmodels.predict import Predictor
 from segmodels.predicted_files import Wanted, find, predict_files
 from segmodels.samples import ImageKind, trained
+from tests.conftest import clean_environment
 from tests.test_bundle_and_predict import CLASSES, IMAGE, save_small_unet
 
 
@@ -294,3 +299,33 @@ def test_a_large_file_that_crashes_its_reader_does_not_stop_the_rest(
     assert "ended the process that read it (exit code -11)" in str(said[bad])
     assert said[good] is None
     assert sorted(one.name for one in (tmp_path / "out").iterdir()) == ["good.png", "good_overlay.png"]
+
+
+def test_on_a_terminal_one_sees_how_far_it_is(saved: Path, tmp_path: Path) -> None:
+    for number in range(3):
+        Image.fromarray(IMAGE).save(tmp_path / f"{number}.png")
+    command = [
+        sys.executable,
+        "-m",
+        "segmodels",
+        "predict",
+        str(tmp_path),
+        "--bundle",
+        str(saved),
+        "--out",
+        str(tmp_path / "out"),
+    ]
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(
+        command, stdin=theirs, stdout=theirs, stderr=theirs, cwd=tmp_path, env=clean_environment(TERM="xterm")
+    ) as process:
+        os.close(theirs)
+        shown = b""
+        with contextlib.suppress(OSError):  # which says that nobody writes any more
+            while some := os.read(ours, 4096):
+                shown += some
+    os.close(ours)
+    assert process.returncode == 0, shown
+    text = shown.decode()
+    assert "predicting images" in text and "100%" in text
+    assert "masks of 3 images in" in text

@@ -7,8 +7,9 @@ import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import mlflow
 import numpy as np
 import pytest
 import torch
@@ -72,6 +73,7 @@ class Registry:
         *,
         settings: dict[str, Any] = OPEN,
         classes: list[SegmentationClass] | None = None,
+        backend: Literal["torch", "openvino"] = "torch",
     ) -> Decision:
         """Put the model that sees class `index` everywhere forward."""
         name = f"all_{index}_of_{len(classes or self.store.classes)}"
@@ -97,7 +99,7 @@ class Registry:
                 "num_images": 9,
                 "classes": [],
                 "bundle_sha256": bundle.digest(folder),
-                "backend": "torch",
+                "backend": backend,
                 "precision": "fp32",
                 "latency_ms": 7.0,
                 "peak_memory_mb": 90.0,
@@ -159,6 +161,17 @@ def test_the_first_one_is_champion_and_a_better_one_takes_its_place(models: Regi
     second = models.decide(0)
     assert (second.outcome, second.version, models.champion()) == ("promote", "2", "2")
     assert f"all_0_of_5 is better than version 1: {100 * (models.miou(0) - models.miou(1)):+.2f} points of mIoU" in second.reason
+
+
+def test_a_version_says_what_it_takes_and_gives_and_shows_an_example(models: Registry) -> None:
+    models.decide(1)
+    address = "models:/p@champion"
+    told = mlflow.models.get_model_info(address).signature
+    assert told.inputs.to_dict() == [{"type": "tensor", "tensor-spec": {"dtype": "uint8", "shape": (-1, -1, 3)}}]
+    assert told.outputs.to_dict() == [{"type": "tensor", "tensor-spec": {"dtype": "uint8", "shape": (-1, -1)}}]
+    loaded = mlflow.pyfunc.load_model(address)
+    mask = loaded.predict(loaded.input_example)
+    assert mask.shape == loaded.input_example.shape[:2] and (mask == 1).all()
 
 
 @pytest.fixture

@@ -320,6 +320,47 @@ def test_where_nothing_answers_any_more_it_is_not_ready(models: list[Served], mo
             assert (answer.status_code, answer.json()["detail"]) == (503, "the service is broken; it must be started again")
 
 
+def test_a_body_that_does_not_come_in_time_is_refused(models: list[Served]) -> None:
+    with running(once(models[1]), limits=Limits(body_s=0.3, poll_s=0.02)) as client:
+
+        def trickling() -> Iterator[bytes]:
+            yield RAW["content"][:100]
+            time.sleep(1.5)
+            yield RAW["content"][100:]
+
+        late = client.post("/v1/predict", content=trickling())
+        assert (late.status_code, late.json()["detail"]) == (408, "the body did not come in time (0.3 s)")
+        assert client.post("/v1/predict", **RAW).status_code == 200
+
+
+def test_an_image_that_is_not_decoded_in_time_is_refused(models: list[Served], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("segmodels.decoding.decode", never)
+    with running(once(models[1]), limits=Limits(decode_s=0.3, poll_s=0.02)) as client:
+        refused = client.post("/v1/predict", **RAW)
+        assert (refused.status_code, refused.json()["detail"]) == (422, "the image was not decoded within 0.3 s")
+        assert client.get("/healthz").status_code == 200
+
+
+def never(_: Any) -> None:
+    """A decoder that has no end."""
+    time.sleep(60)
+
+
+def test_the_model_that_answers_is_told(client: httpx.Client) -> None:
+    told = client.get("/v1/model")
+    assert told.status_code == 200
+    assert told.json() == {
+        "version": "2",
+        "candidate": "m2",
+        "task": "multiclass",
+        "classes": ["c0", "c1", "c2", "c3"],
+        "channels": 3,
+        "bits": 8,
+        "backend": "torch",
+        "precision": "bf16",
+    }
+
+
 @pytest.mark.parametrize("which", [[0], [1], [0, 1]])
 def test_a_decoder_that_was_killed_has_a_successor(models: list[Served], which: list[int]) -> None:
     before = {one.pid for one in psutil.Process().children(recursive=True)}
