@@ -17,7 +17,7 @@ from segmodels.annotations import is_background
 from segmodels.errors import BundleError
 from segmodels.gate import Scored
 from segmodels.predict import Predictor
-from segmodels.samples import trained
+from segmodels.samples import Part, trained
 from segmodels.scoring import score_shared
 from segmodels.store import Store
 
@@ -29,7 +29,7 @@ _COUNTED = "segmodels.counted"
 
 @dataclass(frozen=True)
 class Opponent:
-    """A version on the test images of today, and the dataset's classes that it knows: logged scores are of another day's images."""
+    """A version on the images of today, and the dataset's classes that it knows: logged scores are of another day's images."""
 
     version: str
     scored: Scored
@@ -37,27 +37,31 @@ class Opponent:
     images: pd.DataFrame
 
 
-def of_today(version: ModelVersion, store: Store) -> Opponent | str:
-    """One of the registry; why it cannot be compared, if it cannot."""
+def of_today(version: ModelVersion, store: Store, *, part: Part = "test", among: Sequence[str] | None = None) -> Opponent | str:
+    """One of the registry on a part of the dataset; why it cannot be compared, if it cannot.
+
+    Args:
+        among: of these classes alone.
+    """
     with tempfile.TemporaryDirectory() as work:
         try:
             held = registry.fetch(version, Path(work) / "bundle")
             if held.kind != store.kind or (held.facts.task == "multilabel") != store.labels.overlap:
                 return "is for another task, or for images of another kind, than the dataset has now"
-            known = {one.name for one in trained(held.classes)}
+            known = {one.name for one in trained(held.classes) if among is None or one.name in among}
             shared = [one.name for one in trained(store.classes) if one.name in known]
             if all(is_background(name) for name in shared):
                 return "knows none of the classes that the dataset has now"
-            images = counted(store, Predictor(held, registry.backend_of(version, held)), shared)
+            images = counted(store, Predictor(held, registry.backend_of(version, held)), shared, part)
             number = str(version.version)
             return Opponent(number, Scored.of(f"version {number}", images, len(shared)), shared, images)
         except BundleError as error:
             return f"cannot be used: {error}"
 
 
-def counted(store: Store, predictor: Predictor, shared: Sequence[str]) -> pd.DataFrame:
-    """A model's counts on the test images, of the classes that it shares with another, in the order of the images' ids."""
-    return score_shared(store, predictor, shared).sort_values("id", ignore_index=True)
+def counted(store: Store, predictor: Predictor, shared: Sequence[str], part: Part = "test") -> pd.DataFrame:
+    """A model's counts on a part's images, of the classes that it shares with another, in the order of the images' ids."""
+    return score_shared(store, predictor, shared, part).sort_values("id", ignore_index=True)
 
 
 def remember(

@@ -1,15 +1,17 @@
 """Promotion: what the gate decides from is gathered, and what it decides is done, noted and told."""
 
 import json
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
+from datetime import date
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 
-from flows import aliases, cleaning, opponents, registry, reproduction
+from flows import aliases, cleaning, opponents, registry, reproduction, vault
 from flows.aliases import BEST_EVER, CHAMPION
 from flows.opponents import Opponent
 from flows.snapshot import Tree
@@ -24,75 +26,65 @@ from segmodels.samples import ImageKind, trained
 from segmodels.store import Store
 
 
-def decide(
-    project: str,
-    *,
-    best: dict[str, Any],
-    test_sha256: str,
-    settings: dict[str, Any],
-    bundle_folder: Path,
-    prepared: Path,
-    counted: Path,
-    reports: Path,
-    run_id: str,
-    made_from: Tree | None,
-) -> Decision:
-    """Register the candidate that is put forward unless its bundle is registered, and make it champion if it passes the gate.
+@dataclass(frozen=True)
+class Case:
+    """What is decided about, and what by.
 
-    Writes `promotion.json` and `promotion.md`, the receipt, into `reports` and into the MLflow run.
-
-    Args:
-        best: the candidate's entry of the leaderboard.
+    Attributes:
+        best: the entry of the leaderboard of the candidate that is put forward.
         settings: the section `gate` of params.yaml.
         counted: the folder that `evaluate` wrote the candidate's counts into.
-        run_id: the MLflow run that the version belongs to.
+        reports: where the receipt is written.
+        run_id: the MLflow run that the candidate's version belongs to.
         made_from: the working tree when the retraining began; None where git does not tell.
+        today: the day on which it is decided: the vault may be asked some times a year.
     """
-    client, store = tracking.connect(), Store(prepared)
+
+    project: str
+    best: dict[str, Any]
+    test_sha256: str
+    settings: dict[str, Any]
+    bundle_folder: Path
+    prepared: Path
+    counted: Path
+    reports: Path
+    run_id: str
+    made_from: Tree | None
+    today: date
+
+    @property
+    def rests_on(self) -> dict[str, Any]:
+        """What a decision rests on but for the champion."""
+        return {"bundle_sha256": self.best["bundle_sha256"], "test_sha256": self.test_sha256, "gate": self.settings}
+
+
+def decide(case: Case) -> Decision:
+    """Register the candidate that is put forward unless its bundle is registered, and make it champion if it passes the gate.
+
+    Writes `promotion.json` and `promotion.md`, the receipt, into the reports and into the MLflow run.
+    """
+    client, project, store = tracking.connect(), case.project, Store(case.prepared)
     # an alias is no compare-and-swap: in this folder one process decides at a time
     with locks.held(LOCKS / f"registry-{project}", on_wait=_wait):
         aliases.reconcile(client, project)
-        if made_from is not None:
-            reproduction.keep(client, run_id, made_from)
+        if case.made_from is not None:
+            reproduction.keep(client, case.run_id, case.made_from)
         cleaning.note(project)
-        version = registry.registered(client, project, bundle_folder, best, run_id)
+        version = registry.registered(client, project, case.bundle_folder, case.best, case.run_id)
         champion = aliases.aliased(client, project, CHAMPION)
-        tested = registry.hashes(store)
-        names = [one.name for one in trained(store.classes)]
-        remember = partial(opponents.remember, client, run_id, project, test_sha256=test_sha256)
-        verdict = None if champion is None else _moved_test_set(client, project, store, tested, settings["test_set"])
-        if verdict is None:
-            before = None if champion is None else opponents.of_then(champion, classes=names, test_sha256=test_sha256)
-            verdict, against = _judge(
-                best,
-                version,
-                champion,
-                aliases.aliased(client, project, BEST_EVER),
-                settings=settings,
-                store=store,
-                bundle_folder=bundle_folder,
-                counted=counted,
-                before=before,
-            )
-            registry.remember_test_set(client, project, run_id, tested)
-            if against is not None:
-                remember(against.version, classes=against.classes, images=against.images)
         previous, number = None if champion is None else str(champion.version), str(version.version)
-        rests_on = {
-            "bundle_sha256": best["bundle_sha256"],
-            "test_sha256": test_sha256,
-            "gate": settings,
-        }
-        tell = partial(_tell, client, run_id, reports, project=project, version=number, champion=previous, rests_on=rests_on)
+        verdict = _verdict(client, case, store, version, champion)
+        tell = partial(_tell, client, case, version=number, champion=previous)
         tell(verdict)
-        key = decision_key(best["bundle_sha256"], test_sha256, settings)
+        key = "" if verdict.vault == "closed" else decision_key(case.best["bundle_sha256"], case.test_sha256, case.settings)
         if verdict.outcome == "promote" and previous != number:
-            carried_out = _carry_out(client, project, number, verdict, previous=previous, kind=store.kind, name=best["name"])
+            carried_out = _carry_out(client, case, number, verdict, previous=previous, kind=store.kind)
             if carried_out is not verdict:
                 verdict, key = carried_out, ""  # it is to be asked again
                 tell(verdict)
         if verdict.outcome == "promote":
-            remember(number, classes=names, images=read_counts(counted))
+            names = [one.name for one in trained(store.classes)]
+            _remember(client, case, number, classes=names, images=read_counts(case.counted))
         for name, value in _noted(verdict, number).items():
             client.set_model_version_tag(project, number, name, value)
         # the key comes last: a decision that was cut short is made again
@@ -100,10 +92,29 @@ def decide(
     return Decision(verdict.outcome, verdict.reason, number)
 
 
+def _verdict(client: MlflowClient, case: Case, store: Store, version: ModelVersion, champion: ModelVersion | None) -> Verdict:
+    """What is decided, of a test set that is the one of before or may be another; what it was decided by is remembered."""
+    tested = registry.hashes(store)
+    if champion is not None:
+        moved = _moved_test_set(client, case.project, store, tested, case.settings["test_set"])
+        if moved is not None:
+            return moved
+    verdict, against = _judge(client, case, store, version, champion)
+    registry.remember_test_set(client, case.project, case.run_id, tested)
+    if against is not None:
+        _remember(client, case, against.version, classes=against.classes, images=against.images)
+    return verdict
+
+
+def _remember(client: MlflowClient, case: Case, version: str, *, classes: list[str], images: pd.DataFrame) -> None:
+    opponents.remember(client, case.run_id, case.project, version, classes=classes, images=images, test_sha256=case.test_sha256)
+
+
 def _carry_out(
-    client: MlflowClient, project: str, number: str, verdict: Verdict, *, previous: str | None, kind: ImageKind, name: str
+    client: MlflowClient, case: Case, number: str, verdict: Verdict, *, previous: str | None, kind: ImageKind
 ) -> Verdict:
     """Make a version champion; returns the verdict, or what became of it: then nothing has changed."""
+    project, name = case.project, case.best["name"]
     now = aliases.aliased(client, project, CHAMPION)
     if now is not None and str(now.version) != previous:  # another folder decides by the same registry
         reason = (
@@ -132,26 +143,19 @@ def _noted(verdict: Verdict, version: str) -> dict[str, str]:
     return {VERDICT: json.dumps(asdict(Decision(verdict.outcome, verdict.reason, version)))}
 
 
-def _tell(client: MlflowClient, run_id: str, reports: Path, verdict: Verdict, **about: Any) -> None:
-    for path in receipt.write(reports, verdict, **about):
-        client.log_artifact(run_id, str(path))
+def _tell(client: MlflowClient, case: Case, verdict: Verdict, *, version: str, champion: str | None) -> None:
+    for path in receipt.write(
+        case.reports, verdict, project=case.project, version=version, champion=champion, rests_on=case.rests_on
+    ):
+        client.log_artifact(case.run_id, str(path))
 
 
 def _judge(
-    best: dict[str, Any],
-    version: ModelVersion,
-    champion: ModelVersion | None,
-    best_ever: ModelVersion | None,
-    *,
-    settings: dict[str, Any],
-    store: Store,
-    bundle_folder: Path,
-    counted: Path,
-    before: Scored | None,
+    client: MlflowClient, case: Case, store: Store, version: ModelVersion, champion: ModelVersion | None
 ) -> tuple[Verdict, Opponent | None]:
     """What the gate says, and before it, whether there is anything to compare; and what was compared with."""
-    name = best["name"]
-    broken = broken_floors(best, settings)
+    best, name = case.best, case.best["name"]
+    broken = broken_floors(best, case.settings)
     if broken:
         return Verdict("refused", "; ".join(broken)), None
     if champion is not None and champion.version == version.version:
@@ -163,34 +167,61 @@ def _judge(
         ), None
     if champion is None:
         return Verdict("promote", f"{name} is the first champion, with test mIoU {best['miou']:.4f}"), None
-    names = [one.name for one in trained(store.classes)]
+    best_ever = aliases.aliased(client, case.project, BEST_EVER)
     against, anchor = opponents.of_today(champion, store), None
     if best_ever is not None and best_ever.version not in (champion.version, version.version):
         anchor = opponents.of_today(best_ever, store)
     if isinstance(against, str):
         if anchor is None or isinstance(anchor, str):
             return Verdict("promote", f"{name} replaces version {champion.version}, which {against}"), None
-        against, anchor = anchor, None
-    images, shared = read_counts(counted), against.classes
+        against, anchor, champion = anchor, None, best_ever or champion
+    verdict = _compared(case, store, version, against, anchor if isinstance(anchor, Opponent) else None, champion)
+    if verdict.outcome == "promote" and store.rows("vault"):
+        verdict = _as_the_vault_has_it(client, case, store, verdict, version, champion)
+    return verdict, against
+
+
+def _compared(
+    case: Case, store: Store, version: ModelVersion, against: Opponent, anchor: Opponent | None, champion: ModelVersion
+) -> Verdict:
+    """What the gate says of a candidate on the test images, on the classes that both know."""
+    name, names, shared = case.best["name"], [one.name for one in trained(store.classes)], against.classes
+    images = read_counts(case.counted)
     challenger = Scored.of(name, images, len(names))
     if shared != names:
-        held = bundle.load(bundle_folder)
+        held = bundle.load(case.bundle_folder)
         predictor = Predictor(held, registry.backend_of(version, held))
         challenger = Scored.of(name, opponents.counted(store, predictor, shared), len(shared))
+    before = opponents.of_then(champion, classes=names, test_sha256=case.test_sha256) if shared == names else None
     verdict = gate.decide(
         challenger,
         against.scored,
         classes=shared,
         scenes=images["scene"].tolist(),
         slices={f"{by} {part}": inside for by, found in parts(images).items() for part, inside in found.items()},
-        before=before if shared == names else None,
-        best=anchor.scored if isinstance(anchor, Opponent) and anchor.classes == shared else None,
-        rules=Rules.of(settings),
+        before=before,
+        best=anchor.scored if anchor is not None and anchor.classes == shared else None,
+        rules=Rules.of(case.settings),
     )
     if shared != names:
         others = ", ".join(one for one in names if one not in shared)
         verdict = replace(verdict, reason=f"{verdict.reason}; compared on the classes that both know: {others} is new")
-    return verdict, against
+    return verdict
+
+
+def _as_the_vault_has_it(
+    client: MlflowClient, case: Case, store: Store, verdict: Verdict, version: ModelVersion, champion: ModelVersion
+) -> Verdict:
+    """A promotion by the test images, if the vault bears it out."""
+    rules = Rules.of(case.settings)
+    try:
+        passed = vault.passes(client, case.project, version, champion, store=store, rules=rules, today=case.today)
+    except vault.Closed as closed:
+        reason = f"{verdict.reason}; but {closed}: {rules.vault_openings_per_year} times a year is what gate.vault_openings_per_year allows"
+        return replace(verdict, outcome="inconclusive", reason=reason, vault="closed")
+    if passed:
+        return replace(verdict, reason=f"{verdict.reason}; the vault bears it out", vault="passed")
+    return replace(verdict, outcome="keep", reason=f"{verdict.reason}; but the vault does not bear it out", vault="failed")
 
 
 def broken_floors(best: dict[str, Any], settings: dict[str, Any]) -> list[str]:

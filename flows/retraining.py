@@ -128,16 +128,19 @@ def decide(settings: Params, leaderboard: dict[str, Any], runs: dict[str, str], 
     """Register the candidate that is put forward, and promote it if it passes the gate."""
     best = put_forward(leaderboard)
     return promotion.decide(
-        settings.project,
-        best=best,
-        test_sha256=leaderboard["test_sha256"],
-        settings=settings.gate.model_dump(),
-        bundle_folder=BUNDLES / best["name"],
-        prepared=PREPARED,
-        counted=EVALUATED / best["name"],
-        reports=REPORTS,
-        run_id=runs[best["name"]],
-        made_from=made_from,
+        promotion.Case(
+            settings.project,
+            best=best,
+            test_sha256=leaderboard["test_sha256"],
+            settings=settings.gate.model_dump(),
+            bundle_folder=BUNDLES / best["name"],
+            prepared=PREPARED,
+            counted=EVALUATED / best["name"],
+            reports=REPORTS,
+            run_id=runs[best["name"]],
+            made_from=made_from,
+            today=datetime.now(UTC).date(),
+        )
     )
 
 

@@ -439,6 +439,7 @@ def prepare(path: ParamsPath = PARAMS) -> None:
             val=settings.splits.val,
             test=settings.splits.test,
             seed=settings.splits.seed,
+            vault=settings.splits.vault,
             near_duplicates=settings.splits.near_duplicates,
             on_leak=settings.splits.on_leak,
             progress=console.progress,

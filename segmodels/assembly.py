@@ -12,7 +12,7 @@ import pandas as pd
 from segmodels import digests
 from segmodels.atomic import write_json
 from segmodels.label_sets import SetTable
-from segmodels.samples import RGB, SPLITS, ImageKind, SegmentationClass, Split, Task
+from segmodels.samples import RGB, SPLITS, ImageKind, Part, SegmentationClass, Task
 from segmodels.shards import Row, Shard, images_of, masks_of
 from segmodels.store import MANIFEST, check_pixels
 
@@ -20,7 +20,7 @@ from segmodels.store import MANIFEST, check_pixels
 class Place(NamedTuple):
     """Where a sample belongs. `scene` is one with others' where their groups have the same image, or images that look the same."""
 
-    split: Split
+    split: Part
     group: str
     scene: str
 

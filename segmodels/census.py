@@ -8,7 +8,7 @@ import pandas as pd
 
 from segmodels.annotations import is_background
 from segmodels.class_balance import class_weights
-from segmodels.samples import SPLITS, Color, trained
+from segmodels.samples import PARTS, SPLITS, Color, trained
 from segmodels.store import Store
 
 
@@ -53,7 +53,8 @@ class Census:
 def count(store: Store) -> Census:
     """From the manifest: no pixel is read, but for weights where classes overlap."""
     classes = trained(store.classes)
-    by_split = {split: store.manifest[store.manifest["split"] == split] for split in SPLITS}
+    there = {part: store.manifest[store.manifest["split"] == part] for part in PARTS}
+    by_split = {part: rows for part, rows in there.items() if part in SPLITS or len(rows)}
     overlap = store.labels.overlap
     sizes = Counter(zip(store.manifest["height"].tolist(), store.manifest["width"].tolist(), strict=True))
     shown = [index for index, one in enumerate(classes) if not is_background(one.name)]

@@ -33,12 +33,14 @@ class Rules:
         gates_per_year: how often it is decided; each decision may use its part of them.
         class_margin: what no class and no slice may have lost in mIoU, as far as 95 % tell.
         anchor_margin: what the challenger may be worse than the best champion ever, as far as 95 % tell.
+        vault_openings_per_year: how often the vault may be asked; each opening may use its part of the false promotions.
     """
 
     false_promotions_per_year: float = 0.05
     gates_per_year: int = 365
     class_margin: float = 0.02
     anchor_margin: float = 0.005
+    vault_openings_per_year: int = 6
 
     @classmethod
     def of(cls, settings: Mapping[str, Any]) -> Self:
@@ -49,6 +51,11 @@ class Rules:
     def alpha(self) -> float:
         """The chance of a false promotion in one decision."""
         return self.false_promotions_per_year / self.gates_per_year
+
+    @property
+    def vault_alpha(self) -> float:
+        """The chance that one opening of the vault lets a challenger pass that is no better there."""
+        return min(0.5, self.false_promotions_per_year / self.vault_openings_per_year)
 
 
 @dataclass(frozen=True)
@@ -110,6 +117,7 @@ class Verdict:
         detectable: the smallest gain this test set shows four times in five; None if it shows none.
         worse, better: clusters in which the challenger is off by more than betting.CLIP.
         anchor: against the best champion ever, where that is not the present one.
+        vault: what the vault said, where it was asked.
         movements: of mIoU and of each class, where test images have come, or their labels have changed, since the last decision.
     """
 
@@ -126,6 +134,7 @@ class Verdict:
     slices: Sequence[Change] = ()
     anchor: Change | None = None
     movements: Sequence[Movement] = ()
+    vault: Literal["passed", "failed", "closed"] | None = None
 
 
 def decide(
@@ -172,6 +181,15 @@ def decide(
     )
     outcome, reason = _judged(found, challenger.name, champion.name, rules)
     return replace(found, outcome=outcome, reason=reason)
+
+
+def passes_vault(challenger: Scored, champion: Scored, *, scenes: Sequence[str], rules: Rules) -> bool:
+    """Whether the challenger is better on the vault too: test scenes that nothing was chosen by, and of which nothing else is told.
+
+    The test set's evidence assumes that no score on it has steered the challenger; that of the vault does not. It may be asked a few
+    times a year, by as many challengers, so that each needs less evidence than the nightly ones.
+    """
+    return betting.evidence(by_cluster(challenger.miou, champion.miou, scenes)) >= betting.needed(rules.vault_alpha)
 
 
 def by_cluster(challenger: FloatArray, champion: FloatArray, scenes: Sequence[str]) -> FloatArray:

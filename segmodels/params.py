@@ -84,6 +84,7 @@ class Splits(Section):
     group: str | None = None  # regular expression on the sample's id; its first group is the key
     val: Share = 0.15
     test: Share = 0.2
+    vault: Annotated[float, Field(ge=0, lt=1)] = 0.0  # share of the test scenes that no score sees
     seed: int = 0
     near_duplicates: Literal["together", "ignore"] = "together"  # where splits are drawn
     on_leak: Literal["report", "error"] = "report"
@@ -137,6 +138,7 @@ class Gate(Section):
     gates_per_year: int = Field(default=365, ge=1)
     class_margin: float = Field(default=0.02, gt=0, le=1)
     anchor_margin: float = Field(default=0.005, gt=0, le=1)
+    vault_openings_per_year: int = Field(default=6, ge=1, le=20)
     test_set: Annotated[str, Field(pattern=r"^[0-9a-f]{12,64}$")] | None = None  # the changed test set that may be scored on
 
     @pydantic.model_validator(mode="after")

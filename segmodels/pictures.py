@@ -160,7 +160,7 @@ def census(path: Path, counted: "Census") -> None:
     figure = Figure(figsize=(11, 2.4 + 0.28 * len(names)), layout="constrained")
     pixels, images, sizes = figure.subplots(1, 3, width_ratios=[4, 4, 3])
     y, height = np.arange(len(names)), 0.8 / len(splits)
-    colors = {"train": "#0072b2", "val": "#e69f00", "test": "#009e73"}
+    colors = {"train": "#0072b2", "val": "#e69f00", "test": "#009e73", "vault": "#999999"}
     for position, split in enumerate(splits):
         offset = y + (position - (len(splits) - 1) / 2) * height
         shares = [one.share[split] or 0 for one in counted.classes]
@@ -188,7 +188,7 @@ def census(path: Path, counted: "Census") -> None:
     if empty:
         told.append(f"{empty} images show nothing but background")
     figure.suptitle(", ".join(told), fontsize=9)
-    figure.legend(loc="outside lower left", ncols=3, fontsize=8, frameon=False)
+    figure.legend(loc="outside lower left", ncols=4, fontsize=8, frameon=False)
     _save(figure, path)
 
 

@@ -27,6 +27,7 @@ def prepare(
     val: float,
     test: float,
     seed: int,
+    vault: float = 0.0,
     near_duplicates: Literal["together", "ignore"] = "together",
     on_leak: Literal["report", "error"] = "report",
     processes: int | None = None,
@@ -40,6 +41,7 @@ def prepare(
         kept: the folder of what was packed before: what has not changed since is not packed again.
         facts: the folder for people: `census.json` and `census.png`, what the dataset holds, `suspects.json` and `suspects.png`, which
             labels may be wrong.
+        vault: the share of the test scenes that no score sees, see gate.py.
         near_duplicates: whether images that look the same stay on one side of splits that are drawn; the same image always does.
         on_leak: what to do where the splits leak, as lists that are given may.
         processes: how many decode at once; as many as there are cores if None.
@@ -60,6 +62,7 @@ def prepare(
         group_pattern=group_pattern,
         near_duplicates=near_duplicates,
         shares={"method": method, "val": val, "test": test, "seed": seed},
+        vault=vault,
     )
     if facts is not None:
         portrait.draw(Store(destination), doubtful, facts, notice=notice)
@@ -78,6 +81,7 @@ def _write(
     group_pattern: str | None,
     near_duplicates: Literal["together", "ignore"],
     shares: dict[str, Any],
+    vault: float,
 ) -> list[Suspect]:
     """Write the store; returns which labels may be wrong. Of a large dataset this alone takes memory, which ends with it."""
     groups = splits.groups_of(dataset.samples, group_pattern)
@@ -102,8 +106,14 @@ def _write(
         placement.tell_shares(placed, dataset.samples, {"train": 1 - val - test, "val": val, "test": test}, notice)
         placement.tell_lacking(placed, seen, dataset.classes, notice)
         placement.refuse_or_tell_leaks(placed.leaks, on_leak, notice)
+        parts = splits.with_vault(placed.splits, placed.scenes, vault, shares["seed"])
+        if kept_back := [name for name, part in parts.items() if part == "vault"]:
+            num_scenes = len({placed.scenes[name] for name in kept_back})
+            notice(
+                f"{len(kept_back)} test images of {num_scenes} scenes are in the vault: no score sees them until the gate asks for them"
+            )
         with atomic.folder(destination) as partial:
-            places = {name: assembly.Place(split, groups[name], placed.scenes[name]) for name, split in placed.splits.items()}
+            places = {name: assembly.Place(part, groups[name], placed.scenes[name]) for name, part in parts.items()}
             assembly.write(partial, made, dataset.classes, dataset.task, dataset.kind, places=places)
             atomic.write_json(partial / "leaks.json", [asdict(one) for one in placed.leaks])
         packing.remove_others(made, kept)

@@ -46,6 +46,8 @@ def markdown(verdict: Verdict, *, project: str, version: str, champion: str | No
     ]
     if verdict.anchor is not None:
         lines.append(f"| against the best champion ever | {_points(verdict.anchor)} |")
+    if verdict.vault is not None:
+        lines.append(f"| the vault | {verdict.vault} |")
     lines += _table("class", verdict.classes) + _table("slice", verdict.slices) + _moved(verdict.movements)
     return "\n".join(lines) + "\n"
 

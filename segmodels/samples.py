@@ -22,6 +22,9 @@ MAX_CLASSES = 255
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
+Part = Literal["train", "val", "test", "vault"]
+PARTS: tuple[Part, ...] = (*SPLITS, "vault")
+"""What a prepared dataset is made of: the splits, and test scenes that no score has seen, see gate.py."""
 
 Task = Literal["multiclass", "binary", "multilabel"]
 """One class a pixel out of several; yes or no; any number of classes a pixel."""

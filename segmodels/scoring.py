@@ -11,11 +11,11 @@ from segmodels import boundaries, metrics
 from segmodels.counts import KINDS
 from segmodels.errors import BundleError, DatasetError
 from segmodels.predict import Predictor
-from segmodels.samples import IGNORE_INDEX, Float32Array, ImageArray, Split, UInt8Array, trained
+from segmodels.samples import IGNORE_INDEX, Float32Array, ImageArray, Part, UInt8Array, trained
 from segmodels.store import Store
 from segmodels.watching import Progress, silent
 
-WHICH: dict[Split, str] = {"train": "training", "val": "validation", "test": "test"}
+WHICH: dict[Part, str] = {"train": "training", "val": "validation", "test": "test", "vault": "vault"}
 
 
 @dataclass(frozen=True)
@@ -37,9 +37,9 @@ class Predicted:
 
 
 def predictions(
-    store: Store, predictor: Predictor, split: Split = "test", *, progress: Progress[int] = silent
+    store: Store, predictor: Predictor, part: Part = "test", *, progress: Progress[int] = silent
 ) -> Iterator[Predicted]:
-    """Every image of a split, predicted.
+    """Every image of a part, predicted.
 
     Raises:
         DatasetError: the bundle was trained on other classes than the dataset has.
@@ -52,13 +52,13 @@ def predictions(
         raise DatasetError(
             f"the bundle's task is {predictor.bundle.facts.task}, the dataset's {store.labels.task}; train a candidate on this dataset"
         )
-    yield from _predicted(store, predictor, split, progress)
+    yield from _predicted(store, predictor, part, progress)
 
 
-def _predicted(store: Store, predictor: Predictor, split: Split, progress: Progress[int]) -> Iterator[Predicted]:
+def _predicted(store: Store, predictor: Predictor, part: Part, progress: Progress[int]) -> Iterator[Predicted]:
     ids, groups, scenes = (store.manifest[name] for name in ("id", "group", "scene"))
-    rows = store.rows(split)
-    for row in progress(rows, f"scoring {WHICH[split]} images", len(rows)):
+    rows = store.rows(part)
+    for row in progress(rows, f"scoring {WHICH[part]} images", len(rows)):
         image = np.array(store.image(row))
         labelling, sure = predictor.with_confidence(image)
         if not np.isfinite(sure).all():
@@ -69,15 +69,15 @@ def _predicted(store: Store, predictor: Predictor, split: Split, progress: Progr
         yield Predicted(row, str(ids[row]), str(groups[row]), str(scenes[row]), image, store.labelling(row), labelling, sure)
 
 
-def score(store: Store, predictor: Predictor, split: Split = "test", *, progress: Progress[int] = silent) -> pd.DataFrame:
-    """A row for every image of a split, see `counted`."""
+def score(store: Store, predictor: Predictor, part: Part = "test", *, progress: Progress[int] = silent) -> pd.DataFrame:
+    """A row for every image of a part, see `counted`."""
     labels = store.labels
-    found = predictions(store, predictor, split, progress=progress)
+    found = predictions(store, predictor, part, progress=progress)
     return pd.DataFrame([counted(one, labels.num_classes, overlap=labels.overlap) for one in found])
 
 
-def score_shared(store: Store, predictor: Predictor, shared: Sequence[str]) -> pd.DataFrame:
-    """The same of the test images and of some classes alone, which dataset and bundle both know by these names.
+def score_shared(store: Store, predictor: Predictor, shared: Sequence[str], part: Part = "test") -> pd.DataFrame:
+    """The same of some classes alone, which dataset and bundle both know by these names.
 
     Pixels of another class are void; what is predicted as another is none of these.
     """
@@ -87,7 +87,7 @@ def score_shared(store: Store, predictor: Predictor, shared: Sequence[str]) -> p
     )
     truth_of, said_of = _numbers(here, rest=IGNORE_INDEX), _numbers(there, rest=len(shared))
     overlap, rows = store.labels.overlap, []
-    for one in _predicted(store, predictor, "test", silent):
+    for one in _predicted(store, predictor, part, silent):
         if overlap:
             same = replace(one, truth=one.truth[here], labelling=one.labelling[there])
         else:

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from segmodels.errors import DatasetError, ParamsError
 from segmodels.remembered import Remembered
-from segmodels.samples import SPLITS, Sample, Split
+from segmodels.samples import SPLITS, Part, Sample, Split
 
 FEW = 200
 """Of more groups some fall into each split whatever the seed."""
@@ -146,6 +146,28 @@ def _completed(
         "the dataset's lists leave it out, and what is drawn from training does not fill it; add a list for it, or set splits.method: group",
     )
     return splits
+
+
+def with_vault(assigned: Mapping[str, Split], scenes: Mapping[str, str], share: float, seed: int) -> dict[str, Part]:
+    """The same with a share of the test scenes in the vault. Drawn by each scene's own name: what is there stays as the dataset grows.
+
+    Args:
+        assigned, scenes: the split and the scene of every sample, by its id.
+
+    Raises:
+        DatasetError: the vault would have no scene, or all.
+    """
+    parts: dict[str, Part] = dict(assigned)
+    if not share:
+        return parts
+    tested = [name for name, split in assigned.items() if split == "test"]
+    kept = [name for name in tested if _position(f"vault {scenes[name]}", seed) < share]
+    if not kept or len(kept) == len(tested):
+        num_scenes = len({scenes[name] for name in tested})
+        raise DatasetError(
+            f"splits.vault: {share:g} of {num_scenes} test scenes is {'all' if kept else 'none'} of them; label more scenes, or change it"
+        )
+    return parts | dict.fromkeys(kept, "vault")
 
 
 def lacking(assigned: Mapping[str, Split], shown: Mapping[str, Collection[int]]) -> dict[int, list[Split]]:

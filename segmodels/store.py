@@ -16,12 +16,12 @@ import pandera.pandas as pa
 
 from segmodels.errors import DatasetError
 from segmodels.labels import Labels
-from segmodels.samples import SPLITS, ImageArray, ImageKind, SegmentationClass, Split, Task, UInt8Array, trained
+from segmodels.samples import PARTS, ImageArray, ImageKind, Part, SegmentationClass, Task, UInt8Array, trained
 
 MANIFEST = pa.DataFrameSchema(
     {
         "id": pa.Column(str, unique=True),
-        "split": pa.Column(str, pa.Check.isin(SPLITS)),
+        "split": pa.Column(str, pa.Check.isin(PARTS)),
         "group": pa.Column(str),
         "scene": pa.Column(str),
         "height": pa.Column("int64", pa.Check.ge(1)),
@@ -66,9 +66,9 @@ class Store:
         """Of the task and of the ids, splits and pixels of all samples."""
         check_pixels(self.manifest, self.labels.task)
 
-    def rows(self, split: Split) -> list[int]:
-        """The positions in the manifest of one split's samples, in its order."""
-        return [int(row) for row in np.flatnonzero(self._columns["split"] == split)]
+    def rows(self, part: Part) -> list[int]:
+        """The positions in the manifest of one part's samples, in its order."""
+        return [int(row) for row in np.flatnonzero(self._columns["split"] == part)]
 
     def image(self, row: int) -> ImageArray:
         """A read-only view, H x W x channels, of the store's `kind`: no byte is read before it is used."""
@@ -85,9 +85,9 @@ class Store:
         """What the mask says: H x W or, where classes overlap, C x H x W (see labels.py)."""
         return self.labels.of_array(self.mask(row))
 
-    def digest(self, split: Split) -> str:
-        """Of the ids and pixels of one split: equal digests, equal images and masks."""
-        rows = self.rows(split)
+    def digest(self, part: Part) -> str:
+        """Of the ids and pixels of one part: equal digests, equal images and masks."""
+        rows = self.rows(part)
         names, hashes = self._columns["id"][rows], self._columns["sha256"][rows]
         return hashlib.sha256("".join(f"{a}\0{b}\n" for a, b in zip(names, hashes, strict=True)).encode()).hexdigest()
 

@@ -263,3 +263,31 @@ def test_groups_with_the_same_picture_are_one_scene() -> None:
     # c looks like b, and d like c
     found = splits.scenes(groups, [("b", "c"), ("c", "d")])
     assert found == {"a": "drive 1", "b": "drive 1", "c": "drive 1", "d": "drive 1", "e": "e"}
+
+
+def test_the_vault_takes_whole_test_scenes_and_keeps_them() -> None:
+    names = [f"{number:03}" for number in range(400)]
+    assigned: dict[str, Split] = {name: "test" if number % 2 else "train" for number, name in enumerate(names)}
+    scenes = {name: f"scene {number // 4}" for number, name in enumerate(names)}
+    parts = splits.with_vault(assigned, scenes, 0.3, seed=1)
+    kept = {name for name, part in parts.items() if part == "vault"}
+    assert {name: part for name, part in parts.items() if name not in kept} == {
+        n: s for n, s in assigned.items() if n not in kept
+    }
+    assert {assigned[name] for name in kept} == {"test"}
+    inside = {scenes[name] for name in kept}
+    assert kept == {name for name in names if scenes[name] in inside and assigned[name] == "test"}
+    assert 20 <= len(inside) <= 40  # of a hundred scenes
+    more = splits.with_vault(dict(list(assigned.items())[:320]), scenes, 0.3, seed=1)
+    assert {name for name, part in more.items() if part == "vault"} == kept & more.keys()  # what comes later moves nothing
+    larger = splits.with_vault(assigned, scenes, 0.5, seed=1)
+    assert kept < {name for name, part in larger.items() if part == "vault"}
+
+
+@pytest.mark.parametrize(("share", "said"), [(0.001, "none of them"), (0.999, "all of them")])
+def test_a_vault_of_nothing_or_of_everything_is_refused(share: float, said: str) -> None:
+    names = ["a", "b", "c"]
+    with pytest.raises(
+        DatasetError, match=f"splits.vault: {share:g} of 3 test scenes is {said}; label more scenes, or change it"
+    ):
+        splits.with_vault(dict.fromkeys(names, "test"), {name: name for name in names}, share, seed=0)

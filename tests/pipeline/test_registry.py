@@ -6,6 +6,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any, Literal
 
@@ -74,6 +75,7 @@ class Registry:
         settings: dict[str, Any] = OPEN,
         classes: list[SegmentationClass] | None = None,
         backend: Literal["torch", "openvino"] = "torch",
+        today: date = date(2026, 1, 1),
     ) -> Decision:
         """Put the model that sees class `index` everywhere forward."""
         name = f"all_{index}_of_{len(classes or self.store.classes)}"
@@ -90,7 +92,7 @@ class Registry:
             (counted / "scores.json").write_text("{}")
         experiment = self.client.get_experiment_by_name("p")
         experiment_id = experiment.experiment_id if experiment else self.client.create_experiment("p")
-        return promotion.decide(
+        case = promotion.Case(
             "p",
             best={
                 "name": name,
@@ -112,7 +114,9 @@ class Registry:
             reports=self.folder / "reports",
             run_id=self.client.create_run(experiment_id).info.run_id,
             made_from=None,
+            today=today,
         )
+        return promotion.decide(case)
 
     def saved(self, index: int) -> str:
         """Save the model that sees class `index` everywhere; returns the hash of its bundle."""

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ def champion(models: Registry, tmp_path: Path) -> bundle.Bundle:  # noqa: F811
     loaded = bundle.load(tmp_path / "psp" / "bundle")
     score(models.store, Predictor(loaded)).to_parquet(tmp_path / "images.parquet")
     experiment = models.client.create_experiment("p")
-    verdict = promotion.decide(
+    case = promotion.Case(
         "p",
         best={
             "name": "psp",
@@ -58,8 +59,9 @@ def champion(models: Registry, tmp_path: Path) -> bundle.Bundle:  # noqa: F811
         reports=tmp_path / "reports",
         run_id=models.client.create_run(experiment).info.run_id,
         made_from=None,
+        today=date(2026, 1, 1),
     )
-    assert verdict.outcome == "promote"
+    assert promotion.decide(case).outcome == "promote"
     return loaded
 
 
