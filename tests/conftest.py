@@ -4,6 +4,7 @@ import json
 import os
 import socket
 import subprocess
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--kills", type=int, default=10, help="how often test_random_kills.py kills a training")
     parser.addoption("--faults", type=int, default=3, help="how often test_soak.py kills or stops a server, a flow or a training")
     parser.addoption("--seed", type=int, default=0, help="which, and when")
+    parser.addoption("--every", type=int, default=30, help="of so many writes test_every_write.py has one fail")
 
 
 @pytest.fixture(scope="session")
@@ -71,6 +73,15 @@ def prepared_at(dataset: Dataset, folder: Path, **settings: Any) -> Path:
 @pytest.fixture(scope="session")
 def store(prepared: Path) -> Store:
     return Store(prepared)
+
+
+@pytest.fixture(scope="session")
+def empty_records(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """MLflow's database with nothing in it, to be copied: making one takes seconds."""
+    path = tmp_path_factory.mktemp("records") / "mlflow.db"
+    command = f"from mlflow import MlflowClient; MlflowClient('sqlite:///{path}').search_experiments()"
+    subprocess.run([sys.executable, "-c", command], cwd=path.parent, check=True, capture_output=True)
+    return path
 
 
 def decoded(dataset: Dataset) -> list[tuple[Sample, ImageArray, UInt8Array]]:

@@ -143,10 +143,11 @@ def save_constant(folder: Path, index: int, classes: list[SegmentationClass], ch
 
 
 @pytest.fixture
-def models(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Registry:
+def models(prepared: Path, empty_records: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Registry:
     """Versions are not asked for a mask before they become champion, which takes seconds: tests that look at that have `asked` too."""
     monkeypatch.setattr(registry, "refusal", lambda address, kind: None)
     monkeypatch.chdir(tmp_path)
+    shutil.copy(empty_records, tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
     for name in ("dvc.lock", "params.yaml"):
         (tmp_path / name).write_text(name)

@@ -1,6 +1,7 @@
 """Records in a real MLflow database: complete, each once, and never in a training's way."""
 
 import json
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,9 @@ def epoch(number: int) -> dict[str, Any]:
 
 
 @pytest.fixture(autouse=True)
-def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def database(empty_records: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    shutil.copy(empty_records, tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
     monkeypatch.delenv(tracking.PARENT, raising=False)
     tracking._warn.cache_clear()
