@@ -85,7 +85,8 @@ def compare(
     }
     atomic.write_json(destination / "leaderboard.json", leaderboard)
     atomic.write_text(destination / "leaderboard.md", markdown(leaderboard))
-    pictures.leaderboard(destination / "leaderboard.png", ranked, [one["name"] for one in ranked[0]["classes"]])
+    drawn = ranked[: pictures.MOST_DRAWN]
+    pictures.leaderboard(destination / "leaderboard.png", drawn, [one["name"] for one in ranked[0]["classes"]])
     pictures.pareto(destination / "pareto.png", ranked, fronts, chosen)
     return leaderboard
 
@@ -116,6 +117,8 @@ KEPT = (
     "bundle_sha256",
 )
 """What the leaderboard takes over of a candidate's scores."""
+NAMED = 5
+"""Of the candidates that another is told from in a sentence."""
 COSTS = ("latency_ms", "num_parameters")
 TABLES = {"miou": TEST, "validation_miou": VALIDATION}
 """What each mIoU was counted in."""
@@ -183,7 +186,8 @@ def choose(ranked: Sequence[dict[str, Any]], differences: Sequence[Difference]) 
         fastest = min(one["latency_ms"] for one in rest)
         as_fast = [one for one in rest if one["latency_ms"] <= AS_FAST * fastest]
     cheapest = min(as_fast, key=lambda one: (one["num_parameters"], -_on_validation(one), one["name"]))
-    names = " and ".join(one["name"] for one in rest if one is not cheapest)
+    equal = [one["name"] for one in rest if one is not cheapest]
+    names = " and ".join(equal if len(equal) <= NAMED else [*equal[:NAMED], f"{len(equal) - NAMED} others"])
     return cheapest["name"], (
         f"{cheapest['name']} takes {cheapest['latency_ms']:.1f} ms an image with {cheapest['num_parameters'] / 1e6:.1f} M parameters, and "
         f"no more than chance tells its mIoU on the validation images from that of {names}"
@@ -231,7 +235,7 @@ def markdown(leaderboard: dict[str, Any]) -> str:
         told = "differ" if one["p"] < significance.LEVEL else "no significant difference"
         lines.append(
             f"- {_cell(one['first'])} against {_cell(one['second'])}: {one['miou']:+.4f} ({one['low']:+.4f} to {one['high']:+.4f}), "
-            f"p = {one['p']:.4f} after Holm: {told}"
+            f"{_p(one['p'])} after Holm: {told}"
         )
     for one in leaderboard["seeds"]:
         lines.append(
@@ -251,6 +255,10 @@ def _drawn(leaderboard: dict[str, Any]) -> str:
     if what == "images" and leaderboard["num_scenes"] < count:
         return f"{told}; of scenes there are too few. Images of a scene are alike, so that less is certain than is said here."
     return f"{told}."
+
+
+def _p(value: float) -> str:
+    return f"p = {value:.4f}" if value >= 0.0001 else "p < 0.0001"
 
 
 def _cell(text: str) -> str:

@@ -54,6 +54,10 @@ def sheet(
     _save(figure, path)
 
 
+MOST_DRAWN, MOST_NAMED = 40, 15
+"""Candidates that fit into a picture with a line each, and whose names fit beside their points."""
+
+
 def leaderboard(path: Path, candidates: Sequence[dict[str, Any]], class_names: Sequence[str]) -> None:
     """Candidates, best on top: mIoU with its 95 % interval at the left, IoU of every class at the right.
 
@@ -103,7 +107,9 @@ def pareto(path: Path, candidates: Sequence[dict[str, Any]], fronts: Mapping[str
             color = "#d55e00" if one["name"] == chosen else "#0072b2"
             spread = [[max(0, one["miou"] - one["miou_low"])], [max(0, one["miou_high"] - one["miou"])]]
             axis.errorbar(one[key] / unit, one["miou"], yerr=spread, fmt="o", color=color, ecolor="#bbbbbb", capsize=3)
-            axis.annotate(_short(one["name"]), (one[key] / unit, one["miou"]), (6, 5), textcoords="offset points", fontsize=8)
+            if len(candidates) <= MOST_NAMED or one in front or one["name"] == chosen:
+                place = one[key] / unit, one["miou"]
+                axis.annotate(_short(one["name"]), place, (6, 5), textcoords="offset points", fontsize=8)
         axis.set(xscale="log", xlabel=label)
         axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axis.xaxis.set_major_formatter("{x:g}")

@@ -4,6 +4,7 @@ Intervals: whole scenes (groups: patients, drives) are drawn with replacement, t
 out (cluster bootstrap, Field and Welsh 2007, doi:10.1111/j.1467-9868.2007.00593.x). Tests: if two candidates are equal, what each did in
 a scene might as well have been the other's; p is how often swapping them scene by scene at random brings out such a difference
 (paired randomisation test, Fisher 1935, "The Design of Experiments"; it holds for any number of scenes, where a bootstrap's p does not).
+Where draws are too few to see how rarely, Hoeffding's inequality bounds it (1963, doi:10.1080/01621459.1963.10500830).
 Many comparisons at once: Holm 1979.
 """
 
@@ -20,6 +21,8 @@ from segmodels.samples import FloatArray, Int64Array
 
 RESAMPLES, AT_ONCE = 10_000, 500
 LEVEL = 0.05
+CLOSELY = 12
+"""So many of the best are compared with each other, the rest with the best alone: every two of a thousand would be half a million."""
 MIN_SCENES = 6
 """Below, single images are drawn: if all of five scenes favour one candidate, that still happens by chance in 2 of 2 ** 5 cases."""
 
@@ -51,7 +54,7 @@ class Weighed:
 
     Attributes:
         intervals: 95 %, of each candidate's mIoU.
-        differences: of every two candidates, the better one first.
+        differences: of every two of the best candidates, and of the best and every other one, the better one first.
         drawn: what was drawn, how many there are, and of how many scenes the images are.
     """
 
@@ -80,14 +83,16 @@ def weigh(
     units = units_of(scenes)
     drawn: Literal["scenes", "images"] = "scenes" if len(set(units)) < len(scenes) else "images"
     kind = {name: number for number, names in enumerate(same_but_for_the_seed) for name in names}
+    ordered = sorted(mious, key=lambda name: (-mious[name], name))
     pairs = [
         (one, other)
-        for one, other in combinations(sorted(mious, key=lambda name: (-mious[name], name)), 2)
+        for one, other in (*combinations(ordered[:CLOSELY], 2), *((ordered[0], other) for other in ordered[CLOSELY:]))
         if one not in kind or kind[one] != kind.get(other)
     ]
     drawn_ones = drawn_mious(counts, units, seed=seed, resamples=resamples)
-    draws = max(resamples, math.ceil(4 * len(pairs) / LEVEL))  # so that the least p there can be is little even after Holm
-    adjusted = holm([swapped_p(counts[one], counts[other], units, seed=seed, resamples=draws) for one, other in pairs])
+    p = [swapped_p(counts[one], counts[other], units, seed=seed, resamples=resamples) for one, other in pairs]
+    # which are looked at was chosen by looking at all
+    adjusted = holm(p, among=max(len(pairs), math.comb(len(ordered), 2) if len(ordered) > CLOSELY else 0))
     return Weighed(
         intervals={name: interval(values) for name, values in drawn_ones.items()},
         differences=[
@@ -114,25 +119,37 @@ def drawn_mious(counts: Mapping[str, Counts], units: Sequence[str], *, seed: int
     Args:
         units: the one that each image belongs to, in the order of the counts.
     """
-    return {name: means(drawn) for name, drawn in drawn_ious(counts, units, seed=seed, resamples=resamples).items()}
+    found: dict[str, list[FloatArray]] = {name: [] for name in counts}
+    for name, drawn in _drawn(counts, units, seed=seed, resamples=resamples):
+        found[name].append(means(drawn))
+    return {name: np.concatenate(parts) for name, parts in found.items()}
 
 
 def drawn_ious(counts: Mapping[str, Counts], units: Sequence[str], *, seed: int, resamples: int) -> dict[str, FloatArray]:
     """The IoU of each class, `resamples` x classes, as `drawn_mious` averages them; NaN where a draw does not show the class."""
-    summed = {name: _by_unit(three, units) for name, three in counts.items()}
     found: dict[str, list[FloatArray]] = {name: [] for name in counts}
+    for name, drawn in _drawn(counts, units, seed=seed, resamples=resamples):
+        found[name].append(drawn)
+    return {name: np.concatenate(parts) for name, parts in found.items()}
+
+
+def _drawn(counts: Mapping[str, Counts], units: Sequence[str], *, seed: int, resamples: int) -> Iterator[tuple[str, FloatArray]]:
+    """The same a part of the draws after the other: of all candidates, then the next part."""
+    summed = {name: _by_unit(three, units) for name, three in counts.items()}
     rng = np.random.default_rng(seed)
     size = len(set(units))
     for number in _parts(resamples):
         times = rng.multinomial(size, np.full(size, 1 / size), size=number).astype(np.float64)
         for name, (right, true, predicted) in summed.items():
             missed = (times @ true == 0) & (true.sum(axis=0) > 0)
-            found[name].append(np.where(missed, np.nan, iou(times @ right, times @ true, times @ predicted)))
-    return {name: np.concatenate(parts) for name, parts in found.items()}
+            yield name, np.where(missed, np.nan, iou(times @ right, times @ true, times @ predicted))
 
 
 def swapped_p(one: Counts, other: Counts, units: Sequence[str], *, seed: int, resamples: int) -> float:
-    """How often two candidates differ at least as they do if in each unit chance says which is which; two-sided."""
+    """How often two candidates differ at least as they do if in each unit chance says which is which; two-sided.
+
+    What is rarer than draws can tell is bounded: so many coins that fall as one are as rare as Hoeffding's inequality has it at least.
+    """
     first, second = _by_unit(one, units), _by_unit(other, units)
     apart = tuple(b - a for a, b in zip(first, second, strict=True))
     rng = np.random.default_rng(seed)
@@ -147,11 +164,13 @@ def swapped_p(one: Counts, other: Counts, units: Sequence[str], *, seed: int, re
     [observed] = difference(np.zeros((1, size)))
     if np.isnan(observed):
         return 1.0
-    as_far = sum(
-        int((difference(rng.integers(0, 2, (number, size)).astype(np.float64)) >= observed - 1e-12).sum())
-        for number in _parts(resamples)
-    )
-    return (1 + as_far) / (1 + resamples)
+    as_far, squares = 0, 0.0
+    for number in _parts(resamples):
+        drawn = difference(rng.integers(0, 2, (number, size)).astype(np.float64))
+        as_far += int((drawn >= observed - 1e-12).sum())
+        squares += float(np.nansum(drawn**2))
+    bound = 2 * math.exp(-(observed**2) / (2 * squares / resamples)) if squares else 1.0
+    return min((1 + as_far) / (1 + resamples), bound)
 
 
 def interval(drawn: FloatArray) -> tuple[float, float]:
@@ -160,12 +179,17 @@ def interval(drawn: FloatArray) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def holm(p: Sequence[float]) -> list[float]:
-    """Adjusted so that among all comparisons the chance of any false "differs" stays below the level that each is compared with."""
+def holm(p: Sequence[float], *, among: int | None = None) -> list[float]:
+    """Adjusted so that among all comparisons the chance of any false "differs" stays below the level that each is compared with.
+
+    Args:
+        among: how many comparisons these are chosen from, where there are more.
+    """
+    count = len(p) if among is None else among
     order = np.argsort(p, kind="stable")
     adjusted, highest = [0.0] * len(p), 0.0
     for position, index in enumerate(order):
-        highest = max(highest, min(1.0, (len(p) - position) * p[index]))
+        highest = max(highest, min(1.0, (count - position) * p[index]))
         adjusted[index] = highest
     return adjusted
 
