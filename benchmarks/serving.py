@@ -2,9 +2,10 @@
 
     .venv/bin/python -m segmodels.environment .venv/bin/python benchmarks/serving.py load        trains a U-Net for ten minutes first, then five minutes
     .venv/bin/python -m segmodels.environment .venv/bin/python benchmarks/serving.py garbage     the same network; 10,000 requests, five minutes
+    .venv/bin/python -m segmodels.environment .venv/bin/python benchmarks/serving.py harm        the same network; three minutes
     .venv/bin/python -m segmodels.environment .venv/bin/python benchmarks/serving.py swaps       100,000 requests, ten minutes; needs no training
 
-The service is a process of its own on loopback; who asks it is this one, on the same cores.
+The service is a process of its own on loopback; who asks it, and who sends harm, is another, on the same cores.
 """
 
 import asyncio
@@ -77,6 +78,53 @@ def load(images: int = 300, rounds: int = 5, seconds: float = 60.0, share: float
                 f"{p99 / median:.1f} times as long"
             )
         typer.echo(f"on {machine()}")
+
+
+@app.command()
+def harm(rate: float = 10.0, seconds: float = 30.0, rounds: int = 3, work: Work = None) -> None:
+    """How long images wait while, each second, somebody sends what is made to do harm, against how long they wait otherwise, in turns."""
+    with folder(work) as root:
+        store, loaded = trained(root, epochs=8)
+        contents = [png(np.array(store.image(row))) for row in store.rows("test")]
+        waited: dict[bool, list[list[float]]] = {False: [], True: []}
+        with served([loaded.folder]) as (port, _):
+            asyncio.run(ask_steadily(port, contents, rate, 5))
+            for _ in range(rounds):
+                for harmed, found in waited.items():
+                    bombs = subprocess.Popen([sys.executable, __file__, "bombs", str(port), str(seconds)]) if harmed else None
+                    found.append(sorted(asyncio.run(ask_steadily(port, contents, rate, seconds))))
+                    if bombs is not None and bombs.wait():
+                        raise typer.Exit(1)
+        p99 = {harmed: statistics.median(one[int(0.99 * len(one))] for one in found) for harmed, found in waited.items()}
+        middle = {harmed: statistics.median(one[len(one) // 2] for one in found) for harmed, found in waited.items()}
+        typer.echo(
+            f"median {1000 * middle[False]:.0f} ms, with harm {1000 * middle[True]:.0f} ms; p99 {1000 * p99[False]:.0f} ms, "
+            f"with harm {1000 * p99[True]:.0f} ms: {p99[True] / p99[False]:.1f} times as long, on {machine()}"
+        )
+
+
+@app.command(hidden=True)
+def bombs(port: int, seconds: float) -> None:
+    """A million fields, ten thousand headers of a part, a thousand ranges: one a second, by turns."""
+    part = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n'
+    headers = b"".join(b"X-H%d: y\r\n" % number for number in range(10_000))
+    every: list[tuple[bytes, dict[str, str]]] = [
+        (b"&".join(b"a%d=1" % number for number in range(1_000_000)), {"Content-Type": "application/x-www-form-urlencoded"}),
+        (part + headers + b"\r\nabc\r\n--x--\r\n", {"Content-Type": "multipart/form-data; boundary=x"}),
+        (b"abc", {"Content-Type": "image/png", "Range": "bytes=" + ",".join(f"{n}-" for n in range(1000))}),
+    ]
+
+    async def send() -> None:
+        until = time.perf_counter() + seconds
+        async with asking(port) as session:
+            for content, told in itertools.cycle(every):
+                if time.perf_counter() > until:
+                    return
+                async with session.post(PREDICT, data=content, headers=told) as answer:
+                    assert answer.status == 422, await answer.text()
+                await asyncio.sleep(1)
+
+    asyncio.run(send())
 
 
 def predicted_alone(predictor: Predictor, files: Sequence[Path], out: Path) -> float:
