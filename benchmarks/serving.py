@@ -91,7 +91,7 @@ def harm(rate: float = 10.0, seconds: float = 30.0, rounds: int = 3, work: Work 
             asyncio.run(ask_steadily(port, contents, rate, 5))
             for _ in range(rounds):
                 for harmed, found in waited.items():
-                    bombs = subprocess.Popen([sys.executable, __file__, "bombs", str(port), str(seconds)]) if harmed else None
+                    bombs = begun_to_harm(port, seconds) if harmed else None
                     found.append(sorted(asyncio.run(ask_steadily(port, contents, rate, seconds))))
                     if bombs is not None and bombs.wait():
                         raise typer.Exit(1)
@@ -101,6 +101,13 @@ def harm(rate: float = 10.0, seconds: float = 30.0, rounds: int = 3, work: Work 
             f"median {1000 * middle[False]:.0f} ms, with harm {1000 * middle[True]:.0f} ms; p99 {1000 * p99[False]:.0f} ms, "
             f"with harm {1000 * p99[True]:.0f} ms: {p99[True] / p99[False]:.1f} times as long, on {machine()}"
         )
+
+
+def begun_to_harm(port: int, seconds: float) -> "subprocess.Popen[str]":
+    """Another process that does, once it has loaded what it needs, which takes the cores too."""
+    process = subprocess.Popen([sys.executable, __file__, "bombs", str(port), str(seconds)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None and process.stdout.readline()
+    return process
 
 
 @app.command(hidden=True)
@@ -124,6 +131,7 @@ def bombs(port: int, seconds: float) -> None:
                     assert answer.status == 422, await answer.text()
                 await asyncio.sleep(1)
 
+    print("ready", flush=True)
     asyncio.run(send())
 
 
