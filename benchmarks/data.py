@@ -46,7 +46,7 @@ Work = Annotated[Path | None, typer.Option(help="Where to work; a folder that is
 
 @app.command()
 def memory(few: int = 1000, many: int = 20_000, work: Work = None) -> None:
-    """Peak memory of `prepare`, all its processes together, for a thousand images and for twenty thousand."""
+    """Peak memory of `prepare`, of itself and the one process that decodes, together, for a thousand images and for twenty thousand."""
     with folder(work) as root:
         peaks = {}
         for count in (few, many):
@@ -60,9 +60,9 @@ def memory(few: int = 1000, many: int = 20_000, work: Work = None) -> None:
 
 @app.command(hidden=True)
 def prepare(raw: Path, store: Path) -> None:
-    """Prepare once, and print the peak memory of this process and its workers in MB."""
+    """Prepare once, and print the peak memory of this process and its worker in MB. With more than one they were more for more images."""
     with Memory() as memory:
-        prepared(raw, store)
+        prepared(raw, store, processes=1)
     typer.echo(memory.most_mb)
 
 
