@@ -217,8 +217,7 @@ def _as_the_vault_has_it(
     try:
         passed = vault.passes(client, case.project, version, champion, store=store, rules=rules, today=case.today)
     except vault.Closed as closed:
-        reason = f"{verdict.reason}; but {closed}: {rules.vault_openings_per_year} times a year is what gate.vault_openings_per_year allows"
-        return replace(verdict, outcome="inconclusive", reason=reason, vault="closed")
+        return replace(verdict, outcome="inconclusive", reason=f"{verdict.reason}; but {closed}", vault="closed")
     if passed:
         return replace(verdict, reason=f"{verdict.reason}; the vault bears it out", vault="passed")
     return replace(verdict, outcome="keep", reason=f"{verdict.reason}; but the vault does not bear it out", vault="failed")

@@ -13,7 +13,6 @@ from mlflow.entities.model_registry import ModelVersion
 from flows import opponents
 from flows.opponents import Opponent
 from segmodels import gate
-from segmodels.errors import BundleError
 from segmodels.gate import Rules
 from segmodels.store import Store
 
@@ -28,19 +27,17 @@ class Opening:
 
     Attributes:
         asked: what it was about: challenger, champion, and the digest of the vault's images and labels.
+        alpha: its part of the year's false promotions.
     """
 
     asked: tuple[str, str, str]
     day: str
+    alpha: float
     passed: bool | None = None
 
 
 class Closed(Exception):
-    """The vault has been asked as often as it may be within a year."""
-
-    def __init__(self, until: date) -> None:
-        super().__init__(f"the vault may be opened again on {until}")
-        self.until = until
+    """Why the vault cannot be asked now, as a sentence."""
 
 
 def passes(
@@ -56,38 +53,60 @@ def passes(
     """Whether a challenger is better than the champion on the vault too. The same question is answered once.
 
     Raises:
-        Closed: it may not be asked again yet.
-        BundleError: one of them cannot be used.
+        Closed: it may not be asked again yet, or has too few scenes to tell anything.
     """
     asked = str(challenger.version), str(champion.version), store.digest("vault")
     openings = [one for one in _openings(client, project) if today - date.fromisoformat(one.day) < YEAR]
     known = next((one for one in openings if one.asked == asked), None)
     if known is None:
-        if len(openings) >= rules.vault_openings_per_year:
-            oldest = sorted(openings, key=lambda one: one.day)[len(openings) - rules.vault_openings_per_year]
-            raise Closed(date.fromisoformat(oldest.day) + YEAR)
-        known = Opening(asked, today.isoformat())
+        _refuse_if_closed(store, rules, openings)
+        known = Opening(asked, today.isoformat(), rules.vault_alpha)
         openings.append(known)
         _note(client, project, openings)  # before anything is seen
     elif known.passed is not None:
         return known.passed
-    before = _scored(champion, store, among=None)
-    after = _scored(challenger, store, among=before.classes)
-    passed = gate.passes_vault(after.scored, before.scored, scenes=before.images["scene"].tolist(), rules=rules)
+    passed = _is_better(challenger, champion, store, rules)
     _note(client, project, [replace(one, passed=passed) if one is known else one for one in openings])
     return passed
 
 
-def _scored(version: ModelVersion, store: Store, *, among: list[str] | None) -> Opponent:
-    found = opponents.of_today(version, store, part="vault", among=among)
-    if isinstance(found, str):
-        raise BundleError(f"version {version.version} {found}")
-    return found
+def _refuse_if_closed(store: Store, rules: Rules, openings: list[Opening]) -> None:
+    """Raises Closed where another opening would be one too many, would spend more than the year's false promotions, or could not pass."""
+    num_scenes = store.manifest["scene"].iloc[store.rows("vault")].nunique()
+    if num_scenes < gate.scenes_for_vault(rules):
+        raise Closed(
+            f"the vault has {num_scenes} scenes, of which {gate.scenes_for_vault(rules)} are needed to tell anything; raise splits.vault, or "
+            f"label more"
+        )
+    left = sorted(openings, key=lambda one: one.day)
+    while len(left) >= rules.vault_openings_per_year or _spends_too_much(left, rules):
+        oldest = left.pop(0)
+        if not left or (len(left) < rules.vault_openings_per_year and not _spends_too_much(left, rules)):
+            raise Closed(
+                f"the vault may be opened again on {date.fromisoformat(oldest.day) + YEAR}: "
+                f"{rules.vault_openings_per_year} times a year is what gate.vault_openings_per_year allows"
+            )
+
+
+def _spends_too_much(openings: list[Opening], rules: Rules) -> bool:
+    """Whether one more would, be it that each was given a larger part then."""
+    return bool(openings) and sum(one.alpha for one in openings) + rules.vault_alpha > 1.000001 * rules.false_promotions_per_year
+
+
+def _is_better(challenger: ModelVersion, champion: ModelVersion, store: Store, rules: Rules) -> bool:
+    """Who cannot be used there is no better than who can."""
+    before = opponents.of_today(champion, store, part="vault")
+    if not isinstance(before, Opponent):
+        return True
+    after = opponents.of_today(challenger, store, part="vault", among=before.classes)
+    if not isinstance(after, Opponent):
+        return False
+    return gate.passes_vault(after.scored, before.scored, scenes=before.images["scene"].tolist(), rules=rules)
 
 
 def _openings(client: MlflowClient, project: str) -> list[Opening]:
     told = json.loads(client.get_registered_model(project).tags.get(_OPENED, "[]"))
-    return [Opening(tuple(one["asked"]), one["day"], one["passed"]) for one in told]
+    return [Opening(**one | {"asked": tuple(one["asked"])}) for one in told]
 
 
 def _note(client: MlflowClient, project: str, openings: list[Opening]) -> None:

@@ -12,7 +12,7 @@ import pandas as pd
 from segmodels import digests
 from segmodels.atomic import write_json
 from segmodels.label_sets import SetTable
-from segmodels.samples import RGB, SPLITS, ImageKind, Part, SegmentationClass, Task
+from segmodels.samples import PARTS, RGB, ImageKind, Part, SegmentationClass, Task
 from segmodels.shards import Row, Shard, images_of, masks_of
 from segmodels.store import MANIFEST, check_pixels
 
@@ -61,7 +61,7 @@ def write(
             "classes": [one.to_dict() for one in classes],
             "mean": mean,
             "std": std,
-            "num_images": {split: int((manifest["split"] == split).sum()) for split in SPLITS},
+            "num_images": {part: int((manifest["split"] == part).sum()) for part in PARTS},
             "sha256": digests.of_texts(*lines),
         },
     )

@@ -85,8 +85,9 @@ def compare(
     }
     atomic.write_json(destination / "leaderboard.json", leaderboard)
     atomic.write_text(destination / "leaderboard.md", markdown(leaderboard))
-    drawn = ranked[: pictures.MOST_DRAWN]
-    pictures.leaderboard(destination / "leaderboard.png", drawn, [one["name"] for one in ranked[0]["classes"]])
+    drawn = [one for place, one in enumerate(ranked) if place < pictures.MOST_DRAWN or one["name"] == chosen]
+    class_names = [one["name"] for one in ranked[0]["classes"]]
+    pictures.leaderboard(destination / "leaderboard.png", drawn, class_names, num_ranked=len(ranked))
     pictures.pareto(destination / "pareto.png", ranked, fronts, chosen)
     return leaderboard
 
@@ -139,8 +140,10 @@ def _weigh(
         right, true, predicted = (counts_of(images, kind, num_classes) for kind in INSIDE)
         counts[name] = right, true, predicted
     scenes = next(iter(tables.values()))["scene"].tolist()
-    mious = {one["name"]: one["miou"] if by == "miou" else _on_validation(one) for one in ranked}
-    return significance.weigh(mious, counts, scenes, same_but_for_the_seed=same_but_for_the_seed, seed=seed)
+    on_test = {one["name"]: one["miou"] for one in ranked}
+    on_validation = {one["name"]: _on_validation(one) for one in ranked}
+    mious, elsewhere = (on_test, on_validation) if by == "miou" else (on_validation, on_test)
+    return significance.weigh(mious, counts, scenes, elsewhere=elsewhere, same_but_for_the_seed=same_but_for_the_seed, seed=seed)
 
 
 def _on_validation(one: dict[str, Any]) -> float:
@@ -173,7 +176,7 @@ def _spreads(ranked: Sequence[dict[str, Any]], kinds: Sequence[Sequence[str]]) -
 def choose(ranked: Sequence[dict[str, Any]], differences: Sequence[Difference]) -> tuple[str, str]:
     """The candidate to put forward, and why in a sentence.
 
-    It is the cheapest of those that no other is better than by more than chance: the fastest and, of those about as fast, the one with the
+    It is the cheapest of those that no other that they were compared with is better than by more than chance: the fastest and, of those about as fast, the one with the
     fewest parameters. Times of different devices are not compared.
     """
     beaten = {one.second for one in differences if one.is_significant}

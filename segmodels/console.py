@@ -184,7 +184,7 @@ def unread(pictures: Sequence[str]) -> None:
     """Print how many pictures of a dataset nothing was made of, if any, and which the first are."""
     if pictures:
         more = f" and {len(pictures) - UNREAD_SHOWN} more" if len(pictures) > UNREAD_SHOWN else ""
-        say(f"not read, as they have no annotation: {len(pictures)} pictures ({', '.join(pictures[:UNREAD_SHOWN])}{more})")
+        say(f"not read, as nothing refers to them: {len(pictures)} pictures ({', '.join(pictures[:UNREAD_SHOWN])}{more})")
 
 
 def _plain(text: str) -> str:

@@ -48,12 +48,13 @@ class Dataset:
         return list(dict.fromkeys(path for sample in self.samples for path in sample.files))
 
     def unread(self) -> list[Path]:
-        """The pictures in its folder that nothing was made of, and that no problem is about: nobody has labelled them yet, or they show something else."""
+        """The pictures in its folder that no sample and no problem is about: nobody has labelled them yet, or they show something else."""
         known = {*map(str, self.files), *map(str, self.notes), *(told.partition(": ")[0] for told in self.problems)}
         found = set[str]()
         for where, folders, names in os.walk(self.root):
             folders[:] = [name for name in folders if not name.startswith(".")]
-            found |= {f"{where}{os.sep}{name}" for name in names if name.lower().endswith(SUFFIXES) and not name.startswith(".")}
+            folder = Path(where)
+            found |= {str(folder / name) for name in names if name.lower().endswith(SUFFIXES) and not name.startswith(".")}
         return [Path(path) for path in sorted(found - known)]
 
 
@@ -244,7 +245,7 @@ def detect(root: Path) -> tuple[str, str]:
         for folder in sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")):
             if len(inside := _fitting(folder)) == 1:
                 raise DatasetError(
-                    f"{root}: is no dataset, but {folder.name} in it is one (`{next(iter(inside))}`); name {folder}"
+                    f"{root}: is no dataset, but {folder.name} in it is one (`{next(iter(inside))}`); bring that folder in"
                 )
     found = "; ".join(f"`{name}` fits as it {reason}" for name, reason in fitting.items())
     found = found or f"none of {', '.join(catalog.names('formats'))} fits"

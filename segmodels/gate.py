@@ -192,6 +192,14 @@ def passes_vault(challenger: Scored, champion: Scored, *, scenes: Sequence[str],
     return betting.evidence(by_cluster(challenger.miou, champion.miou, scenes)) >= betting.needed(rules.vault_alpha)
 
 
+def scenes_for_vault(rules: Rules) -> int:
+    """How many scenes the vault must have to let anybody pass: of fewer not even the greatest gain in each is evidence enough."""
+    count = 1
+    while betting.evidence(np.full(count, betting.CLIP)) < betting.needed(rules.vault_alpha):
+        count += 1
+    return count
+
+
 def by_cluster(challenger: FloatArray, champion: FloatArray, scenes: Sequence[str]) -> FloatArray:
     """The mean difference over the images of each scene. Where one model rightly says that nothing is there, it has that image right."""
     known = ~(np.isnan(challenger) & np.isnan(champion))

@@ -36,9 +36,9 @@ def large(paths: Sequence[Path]) -> list[Path]:
     if not asked:
         return []
     with workers.Apart() as apart:
-        heads = {path: apart(_head, path, seconds=READ_S) for path in asked}
+        sizes = {path: apart(_size, path, seconds=READ_S) for path in asked}
     # what is wrong with the others is said when they are read
-    return [path for path, head in heads.items() if isinstance(head, _Head) and bounds.too_large(head.width, head.height)]
+    return [path for path, size in sizes.items() if isinstance(size, tuple) and bounds.too_large(*size)]
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class LargeImage:
         Raises:
             DatasetError: it cannot be read, or is no image of the kind; also by what is read of it later.
         """
-        with workers.Apart() as apart, tempfile.TemporaryDirectory(prefix="segmodels-") as folder:
+        with tempfile.TemporaryDirectory(prefix="segmodels-") as folder, workers.Apart() as apart:
             yield cls(path, kind, apart, Path(folder))
 
     def __getitem__(self, where: tuple[slice, slice]) -> ImageArray:
@@ -146,14 +146,23 @@ class LargeImage:
                 file.write(rows, 1, window=Window(0, top, rows.shape[1], rows.shape[0]))
 
 
+def _size(path: Path) -> tuple[int, int] | None:
+    """Width and height of a file, if it can be read. Runs in a process of its own."""
+    try:
+        file = _opened(path)
+        return int(file.width), int(file.height)
+    except Exception:  # decoders of strangers' files raise what they like
+        return None
+
+
 def _head(path: Path) -> _Head | str:
     """What a file says of itself, or why it cannot be read. Runs in a process of its own."""
     try:
         file = _opened(path)
         size = int(file.height), int(file.width)
         return _Head(*size, file.count, set(file.dtypes), file.crs, file.transform, _unlike_what_it_holds(path))
-    except Exception as error:  # decoders of strangers' files raise what they like
-        return str(error)
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
 
 
 def _write_piece(path: Path, window: Window | None, shape: tuple[int, int, int] | None, into: Path) -> str | None:
@@ -162,7 +171,7 @@ def _write_piece(path: Path, window: Window | None, shape: tuple[int, int, int] 
         with rasterio.Env(GDAL_CACHEMAX=CACHE_MB):
             np.save(into, _opened(path).read(window=window, out_shape=shape), allow_pickle=False)
     except Exception as error:
-        return str(error)
+        return f"{type(error).__name__}: {error}"
     return None
 
 

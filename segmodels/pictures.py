@@ -58,8 +58,8 @@ MOST_DRAWN, MOST_NAMED = 40, 15
 """Candidates that fit into a picture with a line each, and whose names fit beside their points."""
 
 
-def leaderboard(path: Path, candidates: Sequence[dict[str, Any]], class_names: Sequence[str]) -> None:
-    """Candidates, best on top: mIoU with its 95 % interval at the left, IoU of every class at the right.
+def leaderboard(path: Path, candidates: Sequence[dict[str, Any]], class_names: Sequence[str], *, num_ranked: int) -> None:
+    """Candidates, best on top: mIoU with its 95 % interval at the left, IoU of every class at the right; of many those that are given.
 
     Each candidate has `name`, `miou`, `miou_low`, `miou_high` and `iou`, a list by class with None where undefined.
     """
@@ -74,6 +74,8 @@ def leaderboard(path: Path, candidates: Sequence[dict[str, Any]], class_names: S
     left.barh(y, miou, xerr=np.maximum(errors, 0), color="#0072b2", ecolor="#333333", capsize=4, height=0.6)
     for position, one in zip(y, candidates, strict=True):
         left.text(0.01, position, f"{one['miou']:.3f}", va="center", color="white", fontsize=9, fontweight="bold")
+    if count < num_ranked:
+        left.set_title(f"{count} of {num_ranked} candidates", fontsize=9)
     left.set(xlim=(0, 1), xlabel="test mIoU, 95 % interval", yticks=y, yticklabels=[one["name"] for one in candidates])
     left.invert_yaxis()
     left.spines[["top", "right"]].set_visible(False)

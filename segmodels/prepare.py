@@ -1,7 +1,7 @@
 """Stage `prepare`: check every pair, split, pack into memory-mapped shards. A second for a hundred small images."""
 
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -101,20 +101,22 @@ def _write(
             notice=notice,
             **shares,
         )
-        placement.refuse_nothing_to_learn(placed, seen, dataset.classes, dataset.task)
+        parts = splits.with_vault(placed.splits, placed.scenes, vault, shares["seed"])
+        vaulted = {name for name, part in parts.items() if part == "vault"}
+        scored = replace(placed, splits={name: split for name, split in placed.splits.items() if name not in vaulted})
+        placement.refuse_nothing_to_learn(scored, seen, dataset.classes, dataset.task)
         val, test = shares["val"], shares["test"]
         placement.tell_shares(placed, dataset.samples, {"train": 1 - val - test, "val": val, "test": test}, notice)
-        placement.tell_lacking(placed, seen, dataset.classes, notice)
+        placement.tell_lacking(scored, seen, dataset.classes, notice)
         placement.refuse_or_tell_leaks(placed.leaks, on_leak, notice)
-        parts = splits.with_vault(placed.splits, placed.scenes, vault, shares["seed"])
-        if kept_back := [name for name, part in parts.items() if part == "vault"]:
-            num_scenes = len({placed.scenes[name] for name in kept_back})
+        if vaulted:
+            num_scenes = len({placed.scenes[name] for name in vaulted})
             notice(
-                f"{len(kept_back)} test images of {num_scenes} scenes are in the vault: no score sees them until the gate asks for them"
+                f"{len(vaulted)} test images of {num_scenes} scenes are in the vault: no score sees them until the gate asks for them"
             )
         with atomic.folder(destination) as partial:
             places = {name: assembly.Place(part, groups[name], placed.scenes[name]) for name, part in parts.items()}
             assembly.write(partial, made, dataset.classes, dataset.task, dataset.kind, places=places)
             atomic.write_json(partial / "leaks.json", [asdict(one) for one in placed.leaks])
         packing.remove_others(made, kept)
-    return suspects.find(seen.labelled)
+    return suspects.find([one for one in seen.labelled if one.id not in vaulted])  # who looks at those could tune on them

@@ -4,7 +4,6 @@ Intervals: whole scenes (groups: patients, drives) are drawn with replacement, t
 out (cluster bootstrap, Field and Welsh 2007, doi:10.1111/j.1467-9868.2007.00593.x). Tests: if two candidates are equal, what each did in
 a scene might as well have been the other's; p is how often swapping them scene by scene at random brings out such a difference
 (paired randomisation test, Fisher 1935, "The Design of Experiments"; it holds for any number of scenes, where a bootstrap's p does not).
-Where draws are too few to see how rarely, Hoeffding's inequality bounds it (1963, doi:10.1080/01621459.1963.10500830).
 Many comparisons at once: Holm 1979.
 """
 
@@ -22,7 +21,7 @@ from segmodels.samples import FloatArray, Int64Array
 RESAMPLES, AT_ONCE = 10_000, 500
 LEVEL = 0.05
 CLOSELY = 12
-"""So many of the best are compared with each other, the rest with the best alone: every two of a thousand would be half a million."""
+"""So many of the best are compared with each other, the rest with the best alone: every two of a thousand would be half a million comparisons."""
 MIN_SCENES = 6
 """Below, single images are drawn: if all of five scenes favour one candidate, that still happens by chance in 2 of 2 ** 5 cases."""
 
@@ -70,6 +69,7 @@ def weigh(
     counts: Mapping[str, Counts],
     scenes: Sequence[str],
     *,
+    elsewhere: Mapping[str, float] | None = None,
     same_but_for_the_seed: Sequence[Sequence[str]] = (),
     seed: int,
     resamples: int = RESAMPLES,
@@ -78,21 +78,21 @@ def weigh(
 
     Args:
         counts: of each candidate, on images in one order; `scenes` says of which scene each is.
+        elsewhere: the mIoU of each on other images, by which it is chosen who is compared with whom, where they are many: who looks at these
+            first, and then compares the extremes, finds differences by chance.
         same_but_for_the_seed: candidates of one kind each. They are not compared with each other: they are equal by what they are.
     """
     units = units_of(scenes)
     drawn: Literal["scenes", "images"] = "scenes" if len(set(units)) < len(scenes) else "images"
     kind = {name: number for number, names in enumerate(same_but_for_the_seed) for name in names}
-    ordered = sorted(mious, key=lambda name: (-mious[name], name))
     pairs = [
-        (one, other)
-        for one, other in (*combinations(ordered[:CLOSELY], 2), *((ordered[0], other) for other in ordered[CLOSELY:]))
+        (one, other) if (-mious[one], one) < (-mious[other], other) else (other, one)
+        for one, other in _compared(mious if elsewhere is None else elsewhere)
         if one not in kind or kind[one] != kind.get(other)
     ]
     drawn_ones = drawn_mious(counts, units, seed=seed, resamples=resamples)
-    p = [swapped_p(counts[one], counts[other], units, seed=seed, resamples=resamples) for one, other in pairs]
-    # which are looked at was chosen by looking at all
-    adjusted = holm(p, among=max(len(pairs), math.comb(len(ordered), 2) if len(ordered) > CLOSELY else 0))
+    draws = max(resamples, math.ceil(4 * len(pairs) / LEVEL))  # so that the least p there can be is little even after Holm
+    adjusted = holm([swapped_p(counts[one], counts[other], units, seed=seed, resamples=draws) for one, other in pairs])
     return Weighed(
         intervals={name: interval(values) for name, values in drawn_ones.items()},
         differences=[
@@ -103,6 +103,13 @@ def weigh(
         num_drawn=len(set(units)),
         num_scenes=len(set(scenes)),
     )
+
+
+def _compared(mious: Mapping[str, float]) -> Iterator[tuple[str, str]]:
+    """Who is compared with whom, the better one first."""
+    ordered = sorted(mious, key=lambda name: (-mious[name], name))
+    yield from combinations(ordered[:CLOSELY], 2)
+    yield from ((ordered[0], other) for other in ordered[CLOSELY:])
 
 
 def units_of(scenes: Sequence[str]) -> list[str]:
@@ -146,10 +153,7 @@ def _drawn(counts: Mapping[str, Counts], units: Sequence[str], *, seed: int, res
 
 
 def swapped_p(one: Counts, other: Counts, units: Sequence[str], *, seed: int, resamples: int) -> float:
-    """How often two candidates differ at least as they do if in each unit chance says which is which; two-sided.
-
-    What is rarer than draws can tell is bounded: so many coins that fall as one are as rare as Hoeffding's inequality has it at least.
-    """
+    """How often two candidates differ at least as they do if in each unit chance says which is which; two-sided."""
     first, second = _by_unit(one, units), _by_unit(other, units)
     apart = tuple(b - a for a, b in zip(first, second, strict=True))
     rng = np.random.default_rng(seed)
@@ -164,13 +168,11 @@ def swapped_p(one: Counts, other: Counts, units: Sequence[str], *, seed: int, re
     [observed] = difference(np.zeros((1, size)))
     if np.isnan(observed):
         return 1.0
-    as_far, squares = 0, 0.0
-    for number in _parts(resamples):
-        drawn = difference(rng.integers(0, 2, (number, size)).astype(np.float64))
-        as_far += int((drawn >= observed - 1e-12).sum())
-        squares += float(np.nansum(drawn**2))
-    bound = 2 * math.exp(-(observed**2) / (2 * squares / resamples)) if squares else 1.0
-    return min((1 + as_far) / (1 + resamples), bound)
+    as_far = sum(
+        int((difference(rng.integers(0, 2, (number, size)).astype(np.float64)) >= observed - 1e-12).sum())
+        for number in _parts(resamples)
+    )
+    return (1 + as_far) / (1 + resamples)
 
 
 def interval(drawn: FloatArray) -> tuple[float, float]:
@@ -179,17 +181,12 @@ def interval(drawn: FloatArray) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def holm(p: Sequence[float], *, among: int | None = None) -> list[float]:
-    """Adjusted so that among all comparisons the chance of any false "differs" stays below the level that each is compared with.
-
-    Args:
-        among: how many comparisons these are chosen from, where there are more.
-    """
-    count = len(p) if among is None else among
+def holm(p: Sequence[float]) -> list[float]:
+    """Adjusted so that among all comparisons the chance of any false "differs" stays below the level that each is compared with."""
     order = np.argsort(p, kind="stable")
     adjusted, highest = [0.0] * len(p), 0.0
     for position, index in enumerate(order):
-        highest = max(highest, min(1.0, (count - position) * p[index]))
+        highest = max(highest, min(1.0, (len(p) - position) * p[index]))
         adjusted[index] = highest
     return adjusted
 

@@ -149,7 +149,7 @@ def _completed(
 
 
 def with_vault(assigned: Mapping[str, Split], scenes: Mapping[str, str], share: float, seed: int) -> dict[str, Part]:
-    """The same with a share of the test scenes in the vault. Drawn by each scene's own name: what is there stays as the dataset grows.
+    """The same with a share of the test scenes in the vault, drawn by each scene's name: what is there stays while its scene is called so.
 
     Args:
         assigned, scenes: the split and the scene of every sample, by its id.

@@ -84,8 +84,16 @@ class Apart:
         Raises:
             Exception: what the function raised.
         """
-        told: Result | Ended = _result(self._pool.schedule(function, args=args, timeout=seconds), seconds)
-        return told
+        for is_last in (False, True):
+            try:
+                told: Result | Ended = _result(self._pool.schedule(function, args=args, timeout=seconds), seconds)
+                return told
+            except RuntimeError:  # of the pool, if its worker was ended while it had nothing to do: then another takes its place
+                if self._pool.active or is_last:
+                    raise
+                ended(self._pool)
+                self._pool = started(1)
+        raise AssertionError
 
 
 def _result(future: Any, seconds: float) -> Any:

@@ -359,11 +359,15 @@ def test_a_problem_is_told_of_the_file_that_has_it() -> None:
 
 
 @pytest.mark.parametrize("write", [labelme, coco])
-def test_pictures_that_nobody_has_labelled_yet_are_told(tmp_path: Path, write: Callable[[Path, Any], None]) -> None:
+def test_pictures_that_nobody_has_labelled_yet_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: Callable[[Path, Any], None]
+) -> None:
     write(tmp_path, SCENES)
     for name in ("new.png", "later/NEW.JPG", ".hidden.png", ".cache/x.png"):
         picture(tmp_path / name)
     assert open_dataset(tmp_path).unread() == [tmp_path / "later/NEW.JPG", tmp_path / "new.png"]
+    monkeypatch.chdir(tmp_path)
+    assert open_dataset(Path()).unread() == [Path("later/NEW.JPG"), Path("new.png")]
 
 
 def test_of_a_picture_with_a_fault_only_that_is_told(tmp_path: Path) -> None:
@@ -378,5 +382,5 @@ def test_a_dataset_one_folder_deeper_is_pointed_at(tmp_path: Path) -> None:
     folder(tmp_path / "export", SCENES)
     (tmp_path / "a").mkdir()
     (tmp_path / "export" / "readme.md").write_text("")
-    with pytest.raises(DatasetError, match=r"is no dataset, but export in it is one \(`folder`\); name .*export$"):
+    with pytest.raises(DatasetError, match=r"is no dataset, but export in it is one \(`folder`\); bring that folder in$"):
         open_dataset(tmp_path)

@@ -1,14 +1,16 @@
-"""Faults at the writes of an operation, at one after the other: the process is killed there, the disk is full, or it cannot be written.
+"""Faults at the writes of an operation, at one after the other: the process is killed there, before or while half is written; the disk is full; it is broken.
 
     .venv/bin/python -m tests.pipeline.every_write promotion       every write, all three: a quarter of an hour on two cores
     .venv/bin/python -m tests.pipeline.every_write training
 
-A write is a file opened for writing, renamed, linked or removed in the project, or a change committed to MLflow's database. After each fault
-the operation is done again, and must end as if nothing had happened. The promotion is also asked right after the fault, as
-whoever serves meanwhile would: is the champion a version that is there, whole, and was it decided so?
+A write is a file opened for writing, renamed, linked or removed in the project by Python, or a change committed to MLflow's database (what safetensors
+and Parquet write themselves goes into a file that was opened before). After each fault the operation is done again, and must end as if nothing
+had happened. The promotion is also asked right after the fault, as whoever serves meanwhile would: is the champion a version that is
+there, whole, and was it decided so?
 """
 
 import argparse
+import contextlib
 import errno
 import json
 import multiprocessing
@@ -37,8 +39,8 @@ from tests.conftest import prepared_at
 from tests.pipeline.test_registry import Registry
 from tests.pipeline.trainings import SIZE, trained
 
-Fault = Literal["killed", "full", "broken"]
-FAULTS: tuple[Fault, ...] = ("killed", "full", "broken")
+Fault = Literal["killed", "cut", "full", "broken"]
+FAULTS: tuple[Fault, ...] = ("killed", "cut", "full", "broken")
 CODES = {"full": errno.ENOSPC, "broken": errno.EIO}
 SQL = {"full": "database or disk is full", "broken": "disk I/O error"}
 CHANGES = ("os.rename", "os.link", "os.symlink", "os.remove", "os.mkdir", "os.rmdir")
@@ -49,16 +51,25 @@ COPIED = "/artifacts/code/"
 LARGE_BYTES = 2**20
 
 
-def watch(folder: Path, at: int | None, fault: Fault, writes: list[str]) -> None:
-    """From now on this process notes its writes in a folder, and has a fault at the one that is the `at`-th."""
+def watch(folder: Path, at: int | None, fault: Fault, writes: list[str], struck: Path) -> None:
+    """From now on this process notes its writes in a folder, and has a fault at the one that is the `at`-th, which it notes in `struck`."""
     root = f"{folder}{os.sep}"
+    halved: list[str] = []
 
     def note(what: str, error: Callable[[], Exception]) -> None:
+        if halved:
+            with contextlib.suppress(OSError):  # it is gone already
+                os.truncate(halved[0], Path(halved[0]).stat().st_size // 2)
+            os.kill(os.getpid(), signal.SIGKILL)
         writes.append(what)
         if len(writes) == at:
+            struck.write_text(what)
             if fault == "killed":
                 os.kill(os.getpid(), signal.SIGKILL)
-            raise error()
+            if fault != "cut":
+                raise error()
+            if what.startswith("open "):
+                halved.append(f"{root}{what.removeprefix('open ')}")
 
     def audited(event: str, arguments: tuple[Any, ...]) -> None:
         if event == "open":
@@ -118,6 +129,7 @@ class Promotion:
         aliases.reconcile(client, "p")
         champion = registry.champion_version("p")
         assert champion is not None
+        assert json.loads(champion.tags["segmodels.verdict"])["outcome"] == "promote"
         with tempfile.TemporaryDirectory() as work:
             registry.fetch(champion, Path(work) / "bundle")  # which refuses any other than was registered
 
@@ -171,7 +183,7 @@ def _act(operation: Operation, doing: str, at: int | None, fault: Fault, into: P
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     writes: list[str] = []
     if doing == "run":
-        watch(operation.folder, at, fault, writes)
+        watch(operation.folder, at, fault, writes, into.with_suffix(".struck"))
     found = getattr(operation, doing)()
     into.write_text(json.dumps({"writes": writes, "found": found}))
 
@@ -181,7 +193,8 @@ def act(operation: Operation, doing: str, work: Path, *, at: int | None = None, 
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["tests.pipeline.every_write"])
     into = work / "told.json"
-    into.unlink(missing_ok=True)
+    for one in (into, into.with_suffix(".struck")):
+        one.unlink(missing_ok=True)
     process = context.Process(target=_act, args=(operation, doing, at, fault, into))
     process.start()
     process.join(300)
@@ -221,7 +234,11 @@ def struck(
     for place, (at, what) in enumerate(places):
         for fault in faults if chosen(place) else ():
             copied(before, operation.folder)
-            act(operation, "run", work, at=at, fault=fault)
+            if fault == "cut" and not what.startswith("open "):
+                continue
+            told = act(operation, "run", work, at=at, fault=fault)
+            assert (work / "told.struck").is_file(), f"{fault} at write {at}, {what}: it was not struck"
+            assert fault != "killed" or told is None
             assert act(operation, "look", work) is not None, f"{fault} at write {at}, {what}: what is found then is not whole"
             assert act(operation, "run", work) is not None, f"{fault} at write {at}, {what}: it cannot be done again"
             ended = act(operation, "ended", work)

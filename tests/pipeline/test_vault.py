@@ -13,6 +13,7 @@ from PIL import Image
 from flows import standing
 from segmodels import bundle, gate, shapes
 from segmodels.dataset import open_dataset
+from segmodels.evaluate import evaluate
 from segmodels.ingest import ingest
 from segmodels.ledger import Ledger
 from segmodels.remembered import Splitting
@@ -54,16 +55,25 @@ def receipt(models: Registry) -> dict[str, Any]:  # noqa: F811
     return found
 
 
-def test_no_score_sees_the_vault(models: Registry, many: Path) -> None:  # noqa: F811
+def test_no_score_sees_the_vault(models: Registry, many: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
     everything = Store(prepared_at(open_dataset(many), models.folder / "everything"))
     models.prepared = kept_back(many, models.folder / "vault")
     ids = models.store.manifest["id"]
     kept, tested = set(ids.iloc[models.store.rows("vault")]), set(ids.iloc[models.store.rows("test")])
     assert kept and tested and not kept & tested
     assert kept | tested == set(everything.manifest["id"].iloc[everything.rows("test")])
-    models.decide(1)
-    counted = pd.read_parquet(models.folder / "evaluated" / "all_1_of_5" / "images.parquet")
-    assert set(counted["id"]) == tested
+    looked_at = set[str]()
+    place = Store._place
+
+    def watched(store: Store, row: int, offset: str) -> tuple[int, int, int]:
+        looked_at.add(str(store.manifest["id"].iloc[row]))
+        return place(store, row, offset)
+
+    monkeypatch.setattr(Store, "_place", watched)
+    models.saved(1)
+    evaluate(models.prepared, models.folder / "all_1_of_5", models.folder / "counts", models.folder / "reports")
+    counted = pd.read_parquet(models.folder / "counts" / "images.parquet")
+    assert set(counted["id"]) == tested and tested <= looked_at and not kept & looked_at
 
 
 def test_what_the_vault_bears_out_is_promoted(models: Registry, many: Path) -> None:  # noqa: F811
@@ -88,16 +98,28 @@ def test_what_the_vault_does_not_bear_out_is_not_and_asking_again_changes_nothin
 
 def test_it_is_opened_so_many_times_a_year_and_then_closed(models: Registry, many: Path) -> None:  # noqa: F811
     models.prepared = kept_back(many, models.folder / "vault", all_one)
-    once = OPEN | {"vault_openings_per_year": 1}
+    once = OPEN | {"vault_openings_per_year": 1, "false_promotions_per_year": 0.4, "gates_per_year": 1}
     models.decide(1, settings=once)
     assert models.decide(0, settings=once).outcome == "keep"
     models.prepared = models.folder / "vault" / "store"  # somebody has put its labels right: another question
     later = models.decide(0, settings=once, today=NEW_YEAR + timedelta(days=364))
     assert (later.outcome, models.champion()) == ("inconclusive", "1")
     assert "the vault may be opened again on 2027-01-01: 1 times a year" in later.reason
+    more_often = models.decide(0, settings=once | {"vault_openings_per_year": 20}, today=NEW_YEAR + timedelta(days=364))
+    assert more_often.outcome == "inconclusive"  # the one opening was given what the year had
     key = standing.decision_key(bundle.digest(models.folder / "all_0_of_5"), models.store.digest("test"), once)
     assert standing.decided("p", key) is None  # so that it is asked again then
     assert models.decide(0, settings=once, today=NEW_YEAR + timedelta(days=365)).outcome == "promote"
+
+
+def test_a_vault_of_too_few_scenes_is_not_opened(models: Registry, many: Path) -> None:  # noqa: F811
+    models.prepared = kept_back(many, models.folder / "vault")
+    strict = OPEN | {"false_promotions_per_year": 0.1, "gates_per_year": 1, "vault_openings_per_year": 20}
+    models.decide(1, settings=strict)
+    decision = models.decide(0, settings=strict)
+    assert decision.outcome == "inconclusive"
+    assert "scenes, of which 12 are needed to tell anything; raise splits.vault, or label more" in decision.reason
+    assert "segmodels.vault" not in models.client.get_registered_model("p").tags
 
 
 def test_a_question_that_was_cut_short_is_asked_again_and_counts_once(
