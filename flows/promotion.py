@@ -159,7 +159,8 @@ def _judge(
     if broken:
         return Verdict("refused", "; ".join(broken)), None
     if champion is not None and champion.version == version.version:
-        return Verdict("promote", f"{name} is the champion already, with test mIoU {best['miou']:.4f}"), None
+        told = _of_one_cut_short(version) or f"{name} is the champion already, with test mIoU {best['miou']:.4f}"
+        return Verdict("promote", told), None
     if version.tags.get(LEFT):
         return Verdict(
             "keep",
@@ -179,6 +180,13 @@ def _judge(
     if verdict.outcome == "promote" and store.rows("vault"):
         verdict = _as_the_vault_has_it(client, case, store, verdict, version, champion)
     return verdict, against
+
+
+def _of_one_cut_short(version: ModelVersion) -> str | None:
+    """Why a version was made champion, where that decision did not come to its end: making it again is no other reason."""
+    if DECISION in version.tags or VERDICT not in version.tags:
+        return None
+    return str(json.loads(version.tags[VERDICT])["reason"])
 
 
 def _compared(

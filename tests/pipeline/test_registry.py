@@ -241,6 +241,26 @@ def test_a_promotion_that_is_killed_at_any_moment_is_made_again_whole(models: Re
     assert len(models.client.search_model_versions("name = 'p'")) == 2  # registered once
 
 
+def test_why_it_was_promoted_stays_though_the_decision_is_cut_short_after_that(
+    models: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models.decide(1)
+    own = MlflowClient.set_model_version_tag
+
+    def cut(client: MlflowClient, name: str, version: str, key: str, value: str) -> None:
+        if key == standing.DECISION:
+            raise KeyboardInterrupt
+        own(client, name, version, key, value)
+
+    with monkeypatch.context() as power:
+        power.setattr(MlflowClient, "set_model_version_tag", cut)
+        with pytest.raises(KeyboardInterrupt):
+            models.decide(0)
+    assert models.champion() == "2"
+    assert "all_0_of_5 is better than version 1" in models.decide(0).reason
+    assert "is the champion already" in models.decide(0).reason  # what is put forward once more is
+
+
 def test_a_champion_that_another_folder_has_made_meanwhile_stays(models: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
     models.decide(1)
     models.decide(2)
