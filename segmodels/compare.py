@@ -40,26 +40,7 @@ def compare(
         InputError: no candidate can be ranked.
     """
     store = Store(prepared)
-    test_sha256, validation_sha256 = store.digest("test"), store.digest("val")
-    ranked, unranked = [], []
-    for name in candidates:
-        folder = counts / name
-        if not (folder / "scores.json").is_file():
-            unranked.append({"name": name, "reason": "was not scored: its training or evaluation failed"})
-            continue
-        scores = read_scores(folder)
-        if scores["test_sha256"] != test_sha256:
-            unranked.append(
-                {"name": name, "reason": "its scores are of other test images: its last training or evaluation failed"}
-            )
-            continue
-        if scores.get("validation_sha256") != validation_sha256:
-            unranked.append({"name": name, "reason": "its scores are of other validation images: evaluate it again"})
-            continue
-        if scores["miou"] is None:
-            unranked.append({"name": name, "reason": "no test image shows any class, and it says so: there is nothing to score"})
-            continue
-        ranked.append({"name": name, **{key: scores[key] for key in KEPT}, "iou": [one["iou"] for one in scores["classes"]]})
+    ranked, unranked = _ranked(store, counts, candidates)
     if not ranked:
         raise InputError(f"no candidate can be ranked: {_reasons(unranked)}")
     weighed = _weigh(counts, ranked, "miou", same_but_for_the_seed, seed)
@@ -70,7 +51,7 @@ def compare(
     chosen, reason = choose(ranked, on_validation.differences)
     fronts = {cost: front(ranked, cost) for cost in COSTS}
     leaderboard = {
-        "test_sha256": test_sha256,
+        "test_sha256": store.digest("test"),
         "chosen": chosen,
         "reason": reason,
         "candidates": ranked,
@@ -90,6 +71,31 @@ def compare(
     pictures.leaderboard(destination / "leaderboard.png", drawn, class_names, num_ranked=len(ranked))
     pictures.pareto(destination / "pareto.png", ranked, fronts, chosen)
     return leaderboard
+
+
+def _ranked(store: Store, counts: Path, candidates: Sequence[str]) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
+    """The entries of the candidates that were scored on these test and validation images, and why others have none."""
+    test_sha256, validation_sha256 = store.digest("test"), store.digest("val")
+    ranked, unranked = list[dict[str, Any]](), list[dict[str, str]]()
+    for name in candidates:
+        folder = counts / name
+        if not (folder / "scores.json").is_file():
+            unranked.append({"name": name, "reason": "was not scored: its training or evaluation failed"})
+            continue
+        scores = read_scores(folder)
+        if scores["test_sha256"] != test_sha256:
+            unranked.append(
+                {"name": name, "reason": "its scores are of other test images: its last training or evaluation failed"}
+            )
+            continue
+        if scores.get("validation_sha256") != validation_sha256:
+            unranked.append({"name": name, "reason": "its scores are of other validation images: evaluate it again"})
+            continue
+        if scores["miou"] is None:
+            unranked.append({"name": name, "reason": "no test image shows any class, and it says so: there is nothing to score"})
+            continue
+        ranked.append({"name": name, **{key: scores[key] for key in KEPT}, "iou": [one["iou"] for one in scores["classes"]]})
+    return ranked, unranked
 
 
 def front(candidates: Sequence[dict[str, Any]], cost: str) -> list[str]:
