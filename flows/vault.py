@@ -78,19 +78,21 @@ def _refuse_if_closed(store: Store, rules: Rules, openings: list[Opening]) -> No
             f"the vault has {num_scenes} scenes, of which {gate.scenes_for_vault(rules)} are needed to tell anything; raise splits.vault, or "
             f"label more"
         )
-    left = sorted(openings, key=lambda one: one.day)
-    while len(left) >= rules.vault_openings_per_year or _spends_too_much(left, rules):
-        oldest = left.pop(0)
-        if not left or (len(left) < rules.vault_openings_per_year and not _spends_too_much(left, rules)):
-            raise Closed(
-                f"the vault may be opened again on {date.fromisoformat(oldest.day) + YEAR}: "
-                f"{rules.vault_openings_per_year} times a year is what gate.vault_openings_per_year allows"
-            )
+    left, until = sorted(openings, key=lambda one: one.day), None
+    while _are_all_there_may_be(left, rules):
+        until = date.fromisoformat(left.pop(0).day) + YEAR
+    if until is not None:
+        raise Closed(
+            f"the vault may be opened again on {until}: {rules.vault_openings_per_year} times a year is what gate.vault_openings_per_year allows, "
+            f"with gate.false_promotions_per_year in all"
+        )
 
 
-def _spends_too_much(openings: list[Opening], rules: Rules) -> bool:
-    """Whether one more would, be it that each was given a larger part then."""
-    return bool(openings) and sum(one.alpha for one in openings) + rules.vault_alpha > 1.000001 * rules.false_promotions_per_year
+def _are_all_there_may_be(openings: list[Opening], rules: Rules) -> bool:
+    """Whether one more would be too many, or spend too much: each may have been given a larger part when it was made."""
+    spent = sum(one.alpha for one in openings)
+    too_much = bool(openings) and spent + rules.vault_alpha > 1.000001 * rules.false_promotions_per_year
+    return len(openings) >= rules.vault_openings_per_year or too_much
 
 
 def _is_better(challenger: ModelVersion, champion: ModelVersion, store: Store, rules: Rules) -> bool:

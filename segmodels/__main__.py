@@ -34,6 +34,8 @@ from segmodels.project import (
 if TYPE_CHECKING:
     from segmodels import backends
     from segmodels.bundle import Bundle
+    from segmodels.dataset import Dataset
+    from segmodels.ingest import Ingested
     from segmodels.learner import EpochRecord
     from segmodels.params import Params
 
@@ -373,13 +375,18 @@ def ingest(
         if not error.problems:
             raise InputError(told) from error
         raise InputError(f"{told}; {_listed(error.problems, root)}; mend them, or take in the rest with --quarantine") from error
+    _tell_brought_in(ingested, dataset, unread, source, settings)
+
+
+def _tell_brought_in(ingested: "Ingested", dataset: "Dataset", unread: list[Path], source: Path, settings: "Params") -> None:
+    """What came in, what did not and is gone, and a hint where much will not be seen."""
     (height, width), _ = ingested.sizes.most_common(1)[0]
     console.out.print(
         f"{RAW}: {ingested.num_images} pairs, {ingested.num_classes} classes, format `{dataset.format}`, "
         f"mostly {width} x {height} (width x height)",
         markup=False,
     )
-    console.unread([str(one.relative_to(root)) for one in unread])
+    console.unread([str(one.relative_to(dataset.root)) for one in unread])
     if ingested.num_gone:
         console.err.print(
             f"{ingested.num_gone} files that {RAW} had are not in {source}, and are gone from it; the version before keeps them, "
