@@ -16,8 +16,8 @@ from segmodels import gate
 from segmodels.gate import Rules
 from segmodels.store import Store
 
-_OPENED = "segmodels.vault"
-"""Tag of the model: the openings of the last year."""
+_OPENED = "segmodels.vault."
+"""How tags of the model begin that hold an opening each: who writes one overwrites no other."""
 YEAR = timedelta(days=365)
 
 
@@ -61,18 +61,17 @@ def passes(
     if known is None:
         _refuse_if_closed(store, rules, openings)
         known = Opening(asked, today.isoformat(), rules.vault_alpha)
-        openings.append(known)
-        _note(client, project, openings)  # before anything is seen
+        _note(client, project, known)  # before anything is seen
     elif known.passed is not None:
         return known.passed
     passed = _is_better(challenger, champion, store, rules)
-    _note(client, project, [replace(one, passed=passed) if one is known else one for one in openings])
+    _note(client, project, replace(known, passed=passed))
     return passed
 
 
 def _refuse_if_closed(store: Store, rules: Rules, openings: list[Opening]) -> None:
     """Raises Closed where another opening would be one too many, would spend more than the year's false promotions, or could not pass."""
-    num_scenes = store.manifest["scene"].iloc[store.rows("vault")].nunique()
+    num_scenes = store.num_scenes("vault")
     if num_scenes < gate.scenes_for_vault(rules):
         raise Closed(
             f"the vault has {num_scenes} scenes, of which {gate.scenes_for_vault(rules)} are needed to tell anything; raise splits.vault, or "
@@ -107,9 +106,12 @@ def _is_better(challenger: ModelVersion, champion: ModelVersion, store: Store, r
 
 
 def _openings(client: MlflowClient, project: str) -> list[Opening]:
-    told = json.loads(client.get_registered_model(project).tags.get(_OPENED, "[]"))
+    tags = client.get_registered_model(project).tags
+    told = [json.loads(value) for name, value in tags.items() if name.startswith(_OPENED)]
     return [Opening(**one | {"asked": tuple(one["asked"])}) for one in told]
 
 
-def _note(client: MlflowClient, project: str, openings: list[Opening]) -> None:
-    client.set_registered_model_tag(project, _OPENED, json.dumps([asdict(one) for one in openings]))
+def _note(client: MlflowClient, project: str, opening: Opening) -> None:
+    challenger, champion, digest = opening.asked
+    name = f"{_OPENED}{challenger}.{champion}.{digest[:16]}.{opening.day}"
+    client.set_registered_model_tag(project, name, json.dumps(asdict(opening)))

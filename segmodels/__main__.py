@@ -107,6 +107,7 @@ def simulate_gate(
     import json
 
     from segmodels import gate, gate_simulation
+    from segmodels.store import Store
 
     settings = _read(path)
     if not candidates:
@@ -118,11 +119,17 @@ def simulate_gate(
             f"candidates: {candidates} are not two that were evaluated; run `make retrain`, and name two of params.yaml"
         )
     differences = gate_simulation.measured(EVALUATED / candidates[0], EVALUATED / candidates[1])
+    vault_scenes = Store(PREPARED).num_scenes("vault")
+    simulated = gate_simulation.simulate(
+        differences, gate.Rules.of(settings.gate.model_dump()), seed=seed, years=years, vault_scenes=vault_scenes
+    )
     rows = [
         (one.rule, f"{one.frozen:.2f}", f"{one.redrawn:.2f}", *(f"{100 * power:.0f} %" for power in one.power))
-        for one in gate_simulation.simulate(differences, gate.Rules.of(settings.gate.model_dump()), seed=seed, years=years)
+        for one in simulated
     ]
     title = f"{len(differences)} independent parts of the test images, where {' and '.join(candidates)} differ by {100 * differences.std():.1f} points (SD)"
+    if vault_scenes:
+        title += f"; then {vault_scenes} scenes of the vault"
     gains = [f"+{100 * gain:g}" for gain in gate_simulation.GAINS]
     console.table(title, ("promoted is what", "false a year", "if redrawn", *gains), rows, names=1)
     console.out.print(
@@ -365,7 +372,9 @@ def ingest(
                 dataset,
                 RAW,
                 ledger=ledger,
-                splitting=Splitting(drawn.method, drawn.group, drawn.val, drawn.test, drawn.seed, drawn.near_duplicates),
+                splitting=Splitting(
+                    drawn.method, drawn.group, drawn.val, drawn.test, drawn.seed, drawn.near_duplicates, drawn.vault
+                ),
                 quarantine=quarantine,
                 progress=console.progress,
             )

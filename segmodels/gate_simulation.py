@@ -53,25 +53,28 @@ def measured(evaluated: Path, other: Path) -> FloatArray:
     return by_cluster(mious[0], mious[1], one["scene"].tolist())
 
 
-def simulate(differences: FloatArray, rules: Rules, *, seed: int, years: int = 100) -> list[Simulated]:
+def simulate(differences: FloatArray, rules: Rules, *, seed: int, years: int = 100, vault_scenes: int = 0) -> list[Simulated]:
     """The gate beside what else people do: promote what is not worse, and what a paired test, by the normal distribution, finds better at 5 %.
 
     Args:
         differences: of two models in each cluster of the test set, see betting.py; their mean is taken out.
+        vault_scenes: in the vault, where the models are taken to differ as in the test set; 0 without one. That it may be asked a few times
+            a year is left out: of models that are no better hardly one a year comes to it.
     """
     apart = differences - differences.mean()
     spread = np.concatenate([apart, -apart]) / np.sqrt(2)  # of one model: two of them differ as measured
+    tested, scenes = len(apart), len(apart) + vault_scenes
     ways: dict[str, Rule] = {
-        "evidence": lambda found: _gate(found, rules.alpha),
-        "p < 0.05": _z_test,
-        "not worse": lambda found: (found.mean(axis=1) >= 0).astype(float),
+        "evidence": lambda found: _gate(found[:, :tested], rules.alpha) * _vault(found[:, tested:], rules),
+        "p < 0.05": lambda found: _z_test(found[:, :tested]),
+        "not worse": lambda found: (found[:, :tested].mean(axis=1) >= 0).astype(float),
     }
     return [
         Simulated(
             name,
-            _false_promotions(way, spread, len(apart), frozen=True, years=years, seed=seed),
-            _false_promotions(way, spread, len(apart), frozen=False, years=years, seed=seed),
-            [_power(way, spread, len(apart), gain, seed=seed) for gain in GAINS],
+            _false_promotions(way, spread, scenes, frozen=True, years=years, seed=seed),
+            _false_promotions(way, spread, scenes, frozen=False, years=years, seed=seed),
+            [_power(way, spread, scenes, gain, seed=seed) for gain in GAINS],
         )
         for name, way in ways.items()
     ]
@@ -99,6 +102,13 @@ def _gate(differences: FloatArray, alpha: float) -> FloatArray:
     """Evidence and tails: what classes and slices may forbid besides depends on the images."""
     tails = (differences < -betting.CLIP).sum(axis=1) <= (differences > betting.CLIP).sum(axis=1)
     found: FloatArray = ((betting.evidence_of_each(differences) >= betting.needed(alpha)) & tails).astype(float)
+    return found
+
+
+def _vault(differences: FloatArray, rules: Rules) -> FloatArray:
+    if not differences.shape[1]:
+        return np.ones(len(differences))
+    found: FloatArray = (betting.evidence_of_each(differences) >= betting.needed(rules.vault_alpha)).astype(float)
     return found
 
 

@@ -150,20 +150,24 @@ def _placed(
     try:
         for some in (there, samples):
             if some:
-                prints = {one.id: fingerprints[one.id] for one in some}
+                groups = splits.groups_of(some, splitting.group_pattern)
+                alike = placement.linked({one.id: fingerprints[one.id] for one in some}, splitting.near_duplicates)
                 drawn = splits.assign(
                     some,
-                    splits.groups_of(some, splitting.group_pattern),
+                    groups,
                     method=splitting.method,
                     val=splitting.val,
                     test=splitting.test,
                     seed=splitting.seed,
                     images=images,
                     shown=shown,
-                    alike=placement.linked(prints, splitting.near_duplicates),
+                    alike=alike,
                     remembered=known,
                 )
-                known = known.with_samples(drawn, images)
+                parts = splits.with_vault(
+                    drawn, splits.scenes(groups, alike), splitting.vault, splitting.seed, images=images, remembered=before
+                )
+                known = known.with_samples(parts, images)
     except InputError:  # a split would have no images yet, or a group no name: that is said where they are needed
         return known
     return known

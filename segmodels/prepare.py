@@ -90,6 +90,7 @@ def _write(
     with locks.held(kept / "lock"):
         made = packing.pack(dataset, ledger, kept, processes=processes, progress=progress)
         seen = Seen.of(made)
+        before = remembered.read(dataset.root)
         placed = placement.place(
             dataset.samples,
             seen.fingerprints,
@@ -97,11 +98,13 @@ def _write(
             groups=groups,
             has_groups=group_pattern is not None,
             near_duplicates=near_duplicates,
-            remembered=remembered.read(dataset.root),
+            remembered=before,
             notice=notice,
             **shares,
         )
-        parts = splits.with_vault(placed.splits, placed.scenes, vault, shares["seed"])
+        images = {name: one.pixels for name, one in seen.fingerprints.items()}
+        parts = splits.with_vault(placed.splits, placed.scenes, vault, shares["seed"], images=images, remembered=before)
+        splits.refuse_vault_of_all_or_nothing(parts, placed.scenes, vault)
         vaulted = {name for name, part in parts.items() if part == "vault"}
         scored = replace(placed, splits={name: split for name, split in placed.splits.items() if name not in vaulted})
         placement.refuse_nothing_to_learn(scored, seen, dataset.classes, dataset.task)

@@ -16,7 +16,7 @@ import pandas as pd
 
 from segmodels import atomic
 from segmodels.errors import DatasetError
-from segmodels.samples import SPLITS, Split
+from segmodels.samples import PARTS, Part, Split
 
 NAME = "splits.parquet"
 _DIGITS = 16
@@ -33,6 +33,7 @@ class Splitting:
     test: float
     seed: int
     near_duplicates: Literal["together", "ignore"]
+    vault: float = 0.0
 
     @property
     def draw(self) -> tuple[int, float, float]:
@@ -54,17 +55,20 @@ class Remembered:
         """What still counts where splits are drawn so: another draw begins with nothing."""
         return Remembered(splitting, self._split_of if splitting.draw == self.splitting.draw else None)
 
-    def split(self, image_sha256: str, sample_id: str) -> Split | None:
+    def part(self, image_sha256: str, sample_id: str) -> Part | None:
         """Where the image was, whatever it was called; else where one was that was called so."""
         found = self._split_of.get(_of_image(image_sha256), self._split_of.get(_of_name(sample_id)))
-        return None if found is None else SPLITS[found]
+        return None if found is None else PARTS[found]
 
-    def with_samples(self, split_of: Mapping[str, Split], images: Mapping[str, str]) -> "Remembered":
-        """These and others, by their ids; a later split counts more. `images`: the hash of each one's image."""
-        later = self._split_of | {_of_name(name): SPLITS.index(split) for name, split in split_of.items()}
-        return Remembered(
-            self.splitting, later | {_of_image(images[name]): SPLITS.index(split) for name, split in split_of.items()}
-        )
+    def split(self, image_sha256: str, sample_id: str) -> Split | None:
+        """The same where nobody asks which of what is tested is in the vault."""
+        part = self.part(image_sha256, sample_id)
+        return "test" if part == "vault" else part
+
+    def with_samples(self, part_of: Mapping[str, Part], images: Mapping[str, str]) -> "Remembered":
+        """These and others, by their ids; a later part counts more. `images`: the hash of each one's image."""
+        later = self._split_of | {_of_name(name): PARTS.index(part) for name, part in part_of.items()}
+        return Remembered(self.splitting, later | {_of_image(images[name]): PARTS.index(part) for name, part in part_of.items()})
 
     def write(self, folder: Path) -> None:
         keys = np.array(sorted(self._split_of), np.uint64)
@@ -87,7 +91,7 @@ def read(folder: Path) -> Remembered | None:
     try:
         table = pd.read_parquet(path)
         splits = table["split"]
-        if len(splits) and not splits.between(0, len(SPLITS) - 1).all():
+        if len(splits) and not splits.between(0, len(PARTS) - 1).all():
             raise ValueError(f"it has a split {splits.max()}")
         return Remembered(
             Splitting(**{str(key): value for key, value in table.attrs.items()}),

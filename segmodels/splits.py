@@ -148,26 +148,46 @@ def _completed(
     return splits
 
 
-def with_vault(assigned: Mapping[str, Split], scenes: Mapping[str, str], share: float, seed: int) -> dict[str, Part]:
-    """The same with a share of the test scenes in the vault, drawn by each scene's name: what is there stays while its scene is called so.
+def with_vault(
+    assigned: Mapping[str, Split],
+    scenes: Mapping[str, str],
+    share: float,
+    seed: int,
+    *,
+    images: Mapping[str, str],
+    remembered: Remembered | None = None,
+) -> dict[str, Part]:
+    """The same with a share of the test scenes in the vault, drawn by each scene's name.
 
     Args:
-        assigned, scenes: the split and the scene of every sample, by its id.
-
-    Raises:
-        DatasetError: the vault would have no scene, or all.
+        assigned, scenes, images: the split, the scene and the hash of the image of every sample, by its id.
+        remembered: where samples were put before: under the same share their scenes stay. A scene that turns out to be one with another
+            that was tested openly is no secret any more, and is tested openly.
     """
     parts: dict[str, Part] = dict(assigned)
     if not share:
         return parts
     tested = [name for name, split in assigned.items() if split == "test"]
-    kept = [name for name in tested if _position(f"vault {scenes[name]}", seed) < share]
-    if not kept or len(kept) == len(tested):
-        num_scenes = len({scenes[name] for name in tested})
+    before = remembered if remembered is not None and remembered.splitting.vault == share else None
+    known: dict[str, set[Part]] = {}
+    for name in tested:
+        part = before.part(images[name], name) if before is not None else None
+        if part in ("test", "vault"):
+            known.setdefault(scenes[name], set()).add(part)
+
+    def is_kept(scene: str) -> bool:
+        return known[scene] == {"vault"} if scene in known else _position(f"vault {scene}", seed) < share
+
+    return parts | {name: "vault" for name in tested if is_kept(scenes[name])}
+
+
+def refuse_vault_of_all_or_nothing(parts: Mapping[str, Part], scenes: Mapping[str, str], share: float) -> None:
+    """Raises DatasetError where a vault was asked for and has no scene, or all that are tested."""
+    kept, tested = ({scenes[name] for name, part in parts.items() if part == which} for which in ("vault", "test"))
+    if share and not (kept and tested):
         raise DatasetError(
-            f"splits.vault: {share:g} of {num_scenes} test scenes is {'all' if kept else 'none'} of them; label more scenes, or change it"
+            f"splits.vault: {share:g} of {len(kept | tested)} test scenes is {'all' if kept else 'none'} of them; label more scenes, or change it"
         )
-    return parts | dict.fromkeys(kept, "vault")
 
 
 def lacking(assigned: Mapping[str, Split], shown: Mapping[str, Collection[int]]) -> dict[int, list[Split]]:

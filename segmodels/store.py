@@ -70,6 +70,10 @@ class Store:
         """The positions in the manifest of one part's samples, in its order."""
         return [int(row) for row in np.flatnonzero(self._columns["split"] == part)]
 
+    def num_scenes(self, part: Part) -> int:
+        """Of how many scenes one part's samples are."""
+        return len(np.unique(self._columns["scene"][self.rows(part)]))
+
     def image(self, row: int) -> ImageArray:
         """A read-only view, H x W x channels, of the store's `kind`: no byte is read before it is used."""
         height, width, start = self._place(row, "image_offset")

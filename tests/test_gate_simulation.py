@@ -29,6 +29,16 @@ def test_more_false_promotions_allowed_find_more() -> None:
     assert lax.power[GAINS.index(0.02)] > strict.power[GAINS.index(0.02)]
 
 
+def test_a_vault_costs_power_and_one_that_is_too_small_finds_nothing() -> None:
+    differences = np.random.default_rng(0).normal(0, 0.06, 200)
+    gain = GAINS.index(0.03)
+    without, with_one, too_small = (
+        simulate(differences, Rules(), seed=1, years=2, vault_scenes=scenes)[0].power[gain] for scenes in (0, 100, 10)
+    )
+    assert without > with_one > 0.5
+    assert too_small == 0  # of ten scenes not even the greatest gain in each is evidence enough, see gate.scenes_for_vault
+
+
 @pytest.mark.slow
 def test_a_year_of_equal_models_through_the_gate_itself_has_one_champion() -> None:
     """On a frozen test set of 100 scenes: evidence, tails, classes and anchor as they are asked every night."""

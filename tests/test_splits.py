@@ -269,7 +269,8 @@ def test_the_vault_takes_whole_test_scenes_and_keeps_them() -> None:
     names = [f"{number:03}" for number in range(400)]
     assigned: dict[str, Split] = {name: "test" if number % 2 else "train" for number, name in enumerate(names)}
     scenes = {name: f"scene {number // 4}" for number, name in enumerate(names)}
-    parts = splits.with_vault(assigned, scenes, 0.3, seed=1)
+    images = {name: image(name) for name in names}
+    parts = splits.with_vault(assigned, scenes, 0.3, seed=1, images=images)
     kept = {name for name, part in parts.items() if part == "vault"}
     assert {name: part for name, part in parts.items() if name not in kept} == {
         n: s for n, s in assigned.items() if n not in kept
@@ -278,16 +279,27 @@ def test_the_vault_takes_whole_test_scenes_and_keeps_them() -> None:
     inside = {scenes[name] for name in kept}
     assert kept == {name for name in names if scenes[name] in inside and assigned[name] == "test"}
     assert 20 <= len(inside) <= 40  # of a hundred scenes
-    more = splits.with_vault(dict(list(assigned.items())[:320]), scenes, 0.3, seed=1)
+    more = splits.with_vault(dict(list(assigned.items())[:320]), scenes, 0.3, seed=1, images=images)
     assert {name for name, part in more.items() if part == "vault"} == kept & more.keys()  # what comes later moves nothing
-    larger = splits.with_vault(assigned, scenes, 0.5, seed=1)
-    assert kept < {name for name, part in larger.items() if part == "vault"}
+    remembered = Remembered(Splitting("group", None, 0.2, 0.3, 0, "together", vault=0.3)).with_samples(parts, images)
+    for share, before in ((0.5, None), (0.5, remembered)):  # another share is drawn anew
+        larger = splits.with_vault(assigned, scenes, share, seed=1, images=images, remembered=before)
+        assert kept < {name for name, part in larger.items() if part == "vault"}
+    renamed = {name: f"another {scene}" for name, scene in scenes.items()}
+    assert splits.with_vault(assigned, renamed, 0.3, seed=1, images=images, remembered=remembered) == parts
+    # a scene of the vault and one that was tested openly turn out to be one: it is no secret any more
+    secret = min(scenes[name] for name in kept)
+    opened = next(scenes[name] for name in names if assigned[name] == "test" and name not in kept)
+    joined = {name: opened if scene == secret else scene for name, scene in scenes.items()}
+    after = splits.with_vault(assigned, joined, 0.3, seed=1, images=images, remembered=remembered)
+    assert kept - {name for name, part in after.items() if part == "vault"} == {name for name in kept if scenes[name] == secret}
 
 
 @pytest.mark.parametrize(("share", "said"), [(0.001, "none of them"), (0.999, "all of them")])
 def test_a_vault_of_nothing_or_of_everything_is_refused(share: float, said: str) -> None:
-    names = ["a", "b", "c"]
+    scenes = {name: name for name in ("a", "b", "c")}
+    parts = splits.with_vault(dict.fromkeys(scenes, "test"), scenes, share, seed=0, images={name: image(name) for name in scenes})
     with pytest.raises(
         DatasetError, match=f"splits.vault: {share:g} of 3 test scenes is {said}; label more scenes, or change it"
     ):
-        splits.with_vault(dict.fromkeys(names, "test"), {name: name for name in names}, share, seed=0)
+        splits.refuse_vault_of_all_or_nothing(parts, scenes, share)
