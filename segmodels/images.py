@@ -168,7 +168,17 @@ class _Told(logging.Handler):
         self.lines.append(record.getMessage())
 
 
-_BEGINNINGS = ((b"\x89PNG\r\n", ".png"), (b"\xff\xd8\xff", ".jpg"), (b"II*\0", ".tif"), (b"MM\0*", ".tif"), (b"BM", ".bmp"))
+_BEGINNINGS = (
+    (b"\x89PNG\r\n", ".png"),
+    (b"\xff\xd8\xff", ".jpg"),
+    (b"II*\0", ".tif"),
+    (b"MM\0*", ".tif"),
+    (b"II+\0", ".tif"),  # BigTIFF
+    (b"MM\0+", ".tif"),
+    (b"BM", ".bmp"),
+)
+BEGINNING_BYTES = 12
+"""What `suffix_of` looks at."""
 
 
 def suffix_of(content: bytes) -> str:

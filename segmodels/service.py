@@ -25,12 +25,11 @@ from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.requests import ClientDisconnect
 
-from segmodels import polygons, workers
+from segmodels import images, polygons, workers
 from segmodels.batching import Batcher, Full, Served
 from segmodels.decoding import Decoders, Undecodable
 from segmodels.errors import InputError
 from segmodels.http_limits import BodyLimit, TooMuch, UnderWay, Watched
-from segmodels.images import overlay, shown, write_mask
 from segmodels.samples import ImageArray, UInt8Array, trained
 
 KEY_HEADER, VERSION_HEADER = "X-API-Key", "X-Model-Version"
@@ -161,6 +160,7 @@ _ASKED: dict[str, Any] = {
     }
 }
 """Of `/v1/predict`, as its description has it."""
+_NO_IMAGE = f"the body cannot be read: it does not begin as {', '.join(images.FILE_FORMATS)} do; send an image"
 _OVERLAP = "classes of this model overlap, so that one mask cannot show them; ask for ?as=polygons"
 
 
@@ -389,7 +389,9 @@ async def _body(request: Request) -> bytes:
                 sent = form.get("file")
                 if not isinstance(sent, UploadFile):
                     raise HTTPException(422, "the form has no file in its field `file`")
-                return await sent.read()
+                content = await sent.read()
+                _refuse_no_image(content)
+                return content
         except (StarletteHTTPException, UnicodeError, LookupError) as error:
             if isinstance(error, HTTPException) or getattr(error, "status_code", 400) != 400:
                 raise
@@ -397,7 +399,24 @@ async def _body(request: Request) -> bytes:
             raise HTTPException(422, f"the form cannot be read: {told}; send one with the image in `file`") from error
     if not kind.startswith(RAW_TYPES):
         raise HTTPException(415, f"cannot read {kind!r}; send an image (image/png, image/jpeg ...) or a form with it in `file`")
-    return await request.body()
+    return await _raw(request)
+
+
+async def _raw(request: Request) -> bytes:
+    """The whole body, if it begins as an image does; the rest of another is not waited for."""
+    parts, is_told = list[bytes](), False
+    async for part in request.stream():
+        parts.append(part)
+        if not is_told and (is_told := sum(map(len, parts)) >= images.BEGINNING_BYTES):
+            _refuse_no_image(b"".join(parts))
+    content = b"".join(parts)
+    _refuse_no_image(content)
+    return content
+
+
+def _refuse_no_image(content: bytes) -> None:
+    if not images.suffix_of(content):
+        raise HTTPException(422, _NO_IMAGE)
 
 
 async def _within(seconds: float, what: Awaitable[T], status: int, told: str) -> T:
@@ -426,9 +445,9 @@ def _respond(served: Served, image: ImageArray, labelling: UInt8Array, wanted: s
         return JSONResponse(found.model_dump(), headers=headers)
     file = io.BytesIO()
     if wanted == "overlay":
-        Image.fromarray(overlay(shown(image), labelling, classes)).save(file, format="PNG")
+        Image.fromarray(images.overlay(images.shown(image), labelling, classes)).save(file, format="PNG")
     elif labelling.ndim == 3:  # another champion came meanwhile
         raise HTTPException(422, _OVERLAP)
     else:
-        write_mask(file, labelling, classes)
+        images.write_mask(file, labelling, classes)
     return Response(file.getvalue(), media_type="image/png", headers=headers)

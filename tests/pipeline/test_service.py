@@ -112,6 +112,14 @@ def test_a_mask_is_that_of_predict(tmp_path: Path, models: list[Served], client:
     assert (np.asarray(Image.open(io.BytesIO(client.post("/v1/predict", **RAW).content))) == expected).all()
 
 
+def test_images_of_every_format_are_answered(client: httpx.Client) -> None:
+    want = client.post("/v1/predict", **RAW).content
+    for form, options in (("PNG", {}), ("TIFF", {}), ("TIFF", {"big_tiff": True}), ("WEBP", {"lossless": True}), ("BMP", {})):
+        file = io.BytesIO()
+        Image.fromarray(IMAGE).save(file, format=form, **options)
+        assert client.post("/v1/predict", content=file.getvalue()).content == want, (form, options)
+
+
 def test_overlay_and_polygons(client: httpx.Client) -> None:
     shown = Image.open(io.BytesIO(client.post("/v1/predict?as=overlay", **RAW).content))
     assert shown.mode == "RGB" and shown.size == (70, 40)
@@ -168,6 +176,15 @@ def test_what_is_too_large_is_refused_before_it_is_read(models: list[Served]) ->
         answer = client.post("/v1/predict", content=png(np.zeros((60, 60, 3), np.uint8)))
         assert answer.status_code == 413 and "60 x 60 pixels, more than 3,000" in answer.json()["detail"]
         assert 'segmodels_requests_total{status="413"} 3.0' in client.get("/metrics").text
+
+
+def test_what_begins_as_no_image_is_refused_before_it_has_come(client: httpx.Client) -> None:
+    with socket.create_connection((client.base_url.host, client.base_url.port or 80), timeout=20) as connection:
+        connection.sendall(b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\na1=1&a2=1&a3=1")
+        answer = b""
+        while not answer.endswith(b"}"):
+            answer += connection.recv(65536) or pytest.fail(f"hung up after {answer!r}")
+    assert answer.startswith(b"HTTP/1.1 422 ") and b"it does not begin as PNG, JPEG, TIFF, WEBP, BMP do; send an image" in answer
 
 
 PART = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n'
