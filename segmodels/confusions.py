@@ -3,9 +3,13 @@
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 
 from segmodels import metrics
 from segmodels.samples import Int64Array, UInt8Array
+
+CELLS = "confusions.parquet"
+"""The table that `evaluate` writes: how many pixels of each image are of one class and were taken for another."""
 
 
 @dataclass(frozen=True)
@@ -24,26 +28,27 @@ class Confusions:
 
     def __init__(self, num_classes: int) -> None:
         self.total: Int64Array = np.zeros((num_classes, num_classes), np.int64)
-        self._most: Int64Array = np.zeros((num_classes, num_classes), np.int64)
-        self._row: Int64Array = np.full((num_classes, num_classes), -1)
+        self._cells: list[Int64Array] = []
 
     def add(self, row: int, prediction: UInt8Array, truth: UInt8Array) -> None:
-        """Labellings of one image, H x W."""
+        """Labellings of one image, H x W; `row` is its row in the manifest."""
         cells = metrics.confusion(prediction, truth, len(self.total))
         self.total += cells
-        more = cells > self._most
-        self._most[more], self._row[more] = cells[more], row
+        off = cells - np.diag(np.diag(cells))
+        true, predicted = np.nonzero(off)
+        self._cells.append(np.stack([np.full(len(true), row), true, predicted, off[true, predicted]], axis=1))
+
+    def table(self) -> pd.DataFrame:
+        """A row for each image and pair of classes of which it has such pixels: `row`, `truth`, `predicted`, `num_pixels`."""
+        return pd.DataFrame(
+            np.concatenate([np.zeros((0, 4), np.int64), *self._cells]), columns=["row", "truth", "predicted", "num_pixels"]
+        )
 
     def worst(self, count: int) -> list[Confusion]:
         """The pairs with the most pixels, most first."""
-        off = self.total.copy()
-        np.fill_diagonal(off, 0)
-        order = np.argsort(-off, axis=None, kind="stable")[:count]
-        pairs = [(int(flat // len(off)), int(flat % len(off))) for flat in order]
-        return [
-            Confusion(
-                one, other, int(off[one, other]), float(off[one, other] / self.total[one].sum()), int(self._row[one, other])
-            )
-            for one, other in pairs
-            if off[one, other]
+        most = self.table().sort_values(["num_pixels", "row"], ascending=[False, True]).drop_duplicates(["truth", "predicted"])
+        found = [
+            Confusion(one, other, int(self.total[one, other]), float(self.total[one, other] / self.total[one].sum()), row)
+            for row, one, other in most[["row", "truth", "predicted"]].to_numpy().tolist()
         ]
+        return sorted(found, key=lambda one: (-one.num_pixels, one.truth, one.predicted))[:count]

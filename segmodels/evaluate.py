@@ -3,6 +3,7 @@
 And on the validation images, which candidates are chosen by: a test set that chooses is no fresh one for the gate.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,10 +12,10 @@ import numpy as np
 import pandas as pd
 import torch
 
-from segmodels import atomic, backends, bundle, latency, pictures
+from segmodels import atomic, backends, bundle, labellings, latency, pictures
 from segmodels.bundle import Bundle
 from segmodels.calibration import Calibration
-from segmodels.confusions import Confusion, Confusions
+from segmodels.confusions import CELLS, Confusion, Confusions
 from segmodels.counts import TEST, VALIDATION, sliced, summarise
 from segmodels.images import colored, shown
 from segmodels.objects import Objects
@@ -43,8 +44,8 @@ def evaluate(
 ) -> dict[str, Any]:
     """Score one bundle on the test images.
 
-    Writes the counts of every image (`images.parquet`, and `validation.parquet`) and the scores (`scores.json`) to `counts_folder` for `compare`, and for people
-    to `reports` the scores again, the worst images (`worst.png`), the classes that are taken for each other (`confused.png`) and how far
+    Writes the counts of every image (`images.parquet`, and `validation.parquet`), what was taken for what in it (`confusions.parquet`), what was
+    predicted of it (`labellings.zip`) and the scores (`scores.json`) to `counts_folder` for `compare` and the dashboard, and for people to `reports` the scores again, the worst images (`worst.png`), the classes that are taken for each other (`confused.png`) and how far
     the model's own probabilities are to be believed (`calibration.png`). Returns the scores.
 
     Args:
@@ -57,43 +58,62 @@ def evaluate(
     store, loaded = Store(prepared), bundle.load(bundle_folder)
     classes, overlap = trained(loaded.classes), store.labels.overlap
     predictor, apart = _settled(store, loaded, backend, on, progress)
-    rows, calibration, objects, confusions = [], Calibration(), Objects(len(classes)), Confusions(len(classes))
-    for one in predictions(store, predictor, progress=progress):
-        rows.append(counted(one, len(classes), overlap=overlap))
-        known = one.truth != IGNORE_INDEX
-        calibration.add(one.confidence[known], (one.labelling == one.truth)[known])
-        objects.add(one.labelling, one.truth, overlap=overlap)
-        if not overlap:
-            confusions.add(one.row, one.labelling, one.truth)
-    images = pd.DataFrame(rows).astype({"miou": float})
-    validation = score(store, predictor, "val", progress=progress).astype({"miou": float})
-    report = {
-        "candidate": loaded.facts.candidate,
-        **summarise(images, classes, overlap=overlap),
-        "validation_miou": summarise(validation, classes, overlap=overlap)["miou"],
-        "calibration": calibration.to_dict(),
-        "confusion": None if overlap else confusions.total.tolist(),
-        "objects": objects.to_dict([one.name for one in classes]),
-        "slices": sliced(images, classes, overlap=overlap),
-        **latency.measure(predictor, (np.array(store.image(row)) for row in latency.chosen(store.rows("test")))),
-        "device": predictor.backend.device.type,
-        "backend": predictor.backend.name,
-        "precision": predictor.backend.precision,
-        "disagreement": apart,
-        "num_parameters": loaded.facts.num_parameters,
-        "bundle_sha256": loaded.sha256,
-        "test_sha256": store.digest("test"),
-        "validation_sha256": store.digest("val"),
-    }
     with atomic.folder(counts_folder) as partial:
-        images.to_parquet(partial / TEST, index=False)
+        seen = _seen(store, predictor, partial, progress)
+        validation = score(store, predictor, "val", progress=progress).astype({"miou": float})
+        report = {
+            "candidate": loaded.facts.candidate,
+            **summarise(seen.images, classes, overlap=overlap),
+            "validation_miou": summarise(validation, classes, overlap=overlap)["miou"],
+            "calibration": seen.calibration.to_dict(),
+            "confusion": None if overlap else seen.confusions.total.tolist(),
+            "objects": seen.objects.to_dict([one.name for one in classes]),
+            "slices": sliced(seen.images, classes, overlap=overlap),
+            **latency.measure(predictor, (np.array(store.image(row)) for row in latency.chosen(store.rows("test")))),
+            "device": predictor.backend.device.type,
+            "backend": predictor.backend.name,
+            "precision": predictor.backend.precision,
+            "disagreement": apart,
+            "num_parameters": loaded.facts.num_parameters,
+            "bundle_sha256": loaded.sha256,
+            "test_sha256": store.digest("test"),
+            "validation_sha256": store.digest("val"),
+        }
+        seen.images.to_parquet(partial / TEST, index=False)
         validation.to_parquet(partial / VALIDATION, index=False)
+        seen.confusions.table().to_parquet(partial / CELLS, index=False)
         atomic.write_json(partial / "scores.json", report)
-    draw_worst(store, predictor, images, reports / "worst.png")
-    draw_confused(store, predictor, [] if overlap else confusions.worst(NUM_CONFUSED), reports / "confused.png")
-    pictures.calibration(reports / "calibration.png", calibration.to_dict())
+    draw_worst(store, predictor, seen.images, reports / "worst.png")
+    draw_confused(store, predictor, seen.confusions.worst(NUM_CONFUSED), reports / "confused.png")
+    pictures.calibration(reports / "calibration.png", report["calibration"])
     atomic.write_json(reports / "scores.json", report)
     return report
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What was counted of the test images; where classes overlap no confusions."""
+
+    images: pd.DataFrame
+    calibration: Calibration
+    objects: Objects
+    confusions: Confusions
+
+
+def _seen(store: Store, predictor: Predictor, folder: Path, progress: Progress[int]) -> _Seen:
+    """Predict every test image, keep its labelling in `folder`, and count."""
+    num_classes, overlap = store.labels.num_classes, store.labels.overlap
+    rows, calibration, objects, confusions = [], Calibration(), Objects(num_classes), Confusions(num_classes)
+    with labellings.writing(folder / labellings.NAME) as kept:
+        for one in predictions(store, predictor, progress=progress):
+            rows.append(counted(one, num_classes, overlap=overlap))
+            known = one.truth != IGNORE_INDEX
+            calibration.add(one.confidence[known], (one.labelling == one.truth)[known])
+            objects.add(one.labelling, one.truth, overlap=overlap)
+            if not overlap:
+                confusions.add(one.row, one.labelling, one.truth)
+            kept.add(one.row, one.labelling)
+    return _Seen(pd.DataFrame(rows).astype({"miou": float}), calibration, objects, confusions)
 
 
 def _settled(

@@ -1,15 +1,18 @@
 """Boundaries, calibration, objects, confusions and thresholds: worked by hand, and against those who published them."""
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
 import torch
 from torchmetrics.functional.classification.calibration_error import _ce_compute
 
-from segmodels import boundaries, thresholds
+from segmodels import boundaries, labellings, thresholds
 from segmodels.batches import Batch
 from segmodels.calibration import NUM_BINS, Calibration
 from segmodels.confusions import Confusion, Confusions
+from segmodels.errors import DatasetError
 from segmodels.labels import Labels
 from segmodels.objects import Objects
 
@@ -112,6 +115,7 @@ def test_confusions_name_the_pairs_and_the_image_that_shows_them() -> None:
     assert found.total.tolist() == [[2, 3, 0], [0, 0, 2], [0, 0, 0]]
     assert found.worst(5) == [Confusion(0, 1, 3, 3 / 5, 7), Confusion(1, 2, 2, 1.0, 9)]
     assert found.worst(1) == [Confusion(0, 1, 3, 3 / 5, 7)]
+    assert found.table().to_numpy().tolist() == [[7, 0, 1, 2], [9, 0, 1, 1], [9, 1, 2, 2]]
 
 
 def batch(probabilities: list[float], truth: list[int]) -> tuple[list[Batch], torch.Tensor]:
@@ -149,3 +153,17 @@ def test_void_does_not_count_and_classes_have_their_own() -> None:
 
 def test_exclusive_classes_need_none() -> None:
     assert thresholds.choose([], lambda images: images, Labels("multiclass", 3)) is None
+
+
+def test_labellings_are_read_as_they_were_added_and_the_same_ones_give_the_same_bytes(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    exclusive, overlapping = rng.integers(0, 5, (7, 9), np.uint8), rng.integers(0, 2, (3, 7, 9), np.uint8)
+    for name in ("one.zip", "two.zip"):
+        with labellings.writing(tmp_path / name) as kept:
+            kept.add(4, exclusive)
+            kept.add(9, overlapping)
+    assert (labellings.read(tmp_path / "one.zip", 4, 7) == exclusive).all()
+    assert (labellings.read(tmp_path / "one.zip", 9, 7) == overlapping).all()
+    assert (tmp_path / "one.zip").read_bytes() == (tmp_path / "two.zip").read_bytes()
+    with pytest.raises(DatasetError, match=r"one.zip: has no labelling of image 5 .*; run `make retrain`"):
+        labellings.read(tmp_path / "one.zip", 5, 7)
