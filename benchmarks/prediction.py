@@ -25,8 +25,8 @@ from torchmetrics.segmentation import MeanIoU
 from segmodels import augment, backends, bundle, large_images, metrics, shapes
 from segmodels.bundle import Bundle
 from segmodels.dataset import open_dataset
-from segmodels.labels import decide
 from segmodels.ledger import Ledger
+from segmodels.logits import decide
 from segmodels.objective import Term
 from segmodels.plan import Plan
 from segmodels.predict import Predictor

@@ -1,7 +1,6 @@
 """How much a pixel of each class should count, from how often the classes are seen."""
 
 import numpy as np
-import torch
 
 from segmodels.samples import FloatArray
 from segmodels.store import Store
@@ -34,8 +33,8 @@ def _balanced(pixels_NC: FloatArray, known_N: FloatArray) -> FloatArray:
 def _against(store: Store) -> FloatArray:
     """How many pixels say no for one that says yes, by output of the network; NaN where none says yes."""
     counted_V = sum((np.bincount(store.mask(row).reshape(-1), minlength=256) for row in store.rows("train")), np.zeros(256, int))
-    every_value = store.labels.of(torch.arange(256, dtype=torch.uint8)[None])  # C x 1 x 256, or 1 x 256 of the values themselves
-    said_CV = every_value.reshape(-1, 256).numpy()
+    every_value = store.labels.of_array(np.arange(256, dtype=np.uint8)[None])  # C x 1 x 256, or 1 x 256 of the values themselves
+    said_CV = every_value.reshape(-1, 256)
     yes_C, no_C = ((counted_V * (said_CV == answer)).sum(axis=1).astype(np.float64) for answer in (1, 0))
     with np.errstate(invalid="ignore", divide="ignore"):
         against_C: FloatArray = np.where(yes_C > 0, no_C / yes_C, np.nan)

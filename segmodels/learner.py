@@ -15,8 +15,9 @@ from torch.optim import Optimizer
 from segmodels import metrics, objective
 from segmodels.batches import Batch
 from segmodels.errors import TrainingError
-from segmodels.labels import Labels, decide
+from segmodels.labels import Labels
 from segmodels.learning_rate import warmed_up
+from segmodels.logits import decide, labelling_of
 from segmodels.network import Segmenter
 from segmodels.objective import Loss
 from segmodels.optimization import Optimization
@@ -126,7 +127,7 @@ class Learner(pl.LightningModule):
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
         images, masks = batch
-        loss = objective.of(self.segmenter, self.loss, images, self.labels.of(masks).long())
+        loss = objective.of(self.segmenter, self.loss, images, labelling_of(masks, self.labels).long())
         self.losses.append(loss.detach())
         every = READ_EVERY[self.device.type]
         # of several processes none gives up alone
@@ -157,7 +158,7 @@ class Learner(pl.LightningModule):
         images, masks = batch
         logits = self.kept(images)
         self.finite *= logits.isfinite().all()
-        predicted, truth = decide(logits, self.labels.task).cpu().numpy(), self.labels.of(masks).cpu().numpy()
+        predicted, truth = decide(logits, self.labels.task).cpu().numpy(), labelling_of(masks, self.labels).cpu().numpy()
         counts = metrics.counts(predicted, truth, self.labels.num_classes, overlap=self.labels.overlap)
         self.counts += torch.from_numpy(counts).to(self.device)
 

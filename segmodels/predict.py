@@ -15,7 +15,7 @@ from segmodels import backends, tiling
 from segmodels.backends import Backend
 from segmodels.bundle import Bundle
 from segmodels.errors import InputError
-from segmodels.labels import confidence, decide, probabilities
+from segmodels.logits import confidence, decide, probabilities
 from segmodels.resizing import enlarged, fit_image, fitted_size, resized
 from segmodels.samples import Float32Array, ImageArray, UInt8Array, Windows
 

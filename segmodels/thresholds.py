@@ -8,6 +8,7 @@ from torch import Tensor
 
 from segmodels.batches import Batch
 from segmodels.labels import Labels
+from segmodels.logits import labelling_of
 from segmodels.metrics import iou
 from segmodels.samples import IGNORE_INDEX, FloatArray, Int64Array
 
@@ -26,7 +27,7 @@ def choose(batches: Iterable[Batch], logits_of: Callable[[Tensor], Tensor], labe
         return None
     counts = np.zeros((labels.num_logits, len(STEPS) + 1, 2), np.int64)
     for images, masks in batches:
-        truth = labels.of(masks)
+        truth = labelling_of(masks, labels)
         truth_BLHW = truth[:, None] if labels.task == "binary" else truth
         probable_BLHW = logits_of(images).float().sigmoid().cpu().numpy()
         for index in range(labels.num_logits):

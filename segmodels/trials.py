@@ -13,6 +13,7 @@ from segmodels import batches, device, memory, objective
 from segmodels.batches import Batch
 from segmodels.errors import TrainingError
 from segmodels.fingerprint import Decision
+from segmodels.logits import labelling_of
 from segmodels.plan import Plan
 from segmodels.recipes import Recipe
 from segmodels.store import Store
@@ -161,7 +162,7 @@ class Trial:
             optimizer.zero_grad()
             total = 0.0
             for images, masks in itertools.islice(drawn, parts):
-                target = self.store.labels.of(masks.to(self.on)).long()
+                target = labelling_of(masks.to(self.on), self.store.labels).long()
                 with device.autocast(self.on, self.precision):
                     value = objective.of(segmenter, loss, images.to(self.on), target) / parts
                 value.backward()

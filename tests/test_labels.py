@@ -10,7 +10,8 @@ from segmodels import images, metrics
 from segmodels.assembly import Place
 from segmodels.errors import DatasetError
 from segmodels.label_sets import SetTable
-from segmodels.labels import Labels, decide
+from segmodels.labels import Labels
+from segmodels.logits import decide, labelling_of
 from segmodels.samples import IGNORE_INDEX, SegmentationClass, num_logits
 from segmodels.shards import Pair
 from tests.conftest import stored
@@ -38,7 +39,7 @@ def test_overlapping_classes_come_back_from_their_mask() -> None:
     assert first.tolist() == second[:, ::-1].tolist()
     labels = Labels("multilabel", 3, table.sets)
     assert labels.of_array(first).tolist() == OVERLAPPING.tolist()
-    assert labels.of(torch.from_numpy(np.stack([first, first]))).shape == (2, 3, 1, 4)
+    assert labelling_of(torch.from_numpy(np.stack([first, first])), labels).shape == (2, 3, 1, 4)
 
 
 def test_one_class_may_be_unknown_where_another_is_known() -> None:
