@@ -82,6 +82,7 @@ def write(folder: Path, store: Store, rng: np.random.Generator, *, quality: floa
         scores |= found if part == "test" else {"validation_miou": found["miou"]}
     facts = {
         "num_parameters": int(rng.integers(1, 60)) * 10**6,
+        "size_mb": 100.0,
         "latency_ms": float(rng.uniform(3, 60)),
         "latency_p95_ms": 60.0,
         "peak_memory_mb": 300.0,

@@ -10,8 +10,8 @@ from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
-CHAMPION, BEST_EVER = "champion", "best-ever"
-"""What is served, and the best that ever was."""
+from segmodels.records import BEST_EVER, CHAMPION
+
 _INTENT = "segmodels.promoting"
 """Tag of the model while its champion changes: to which version, and what the aliases named before."""
 

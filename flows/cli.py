@@ -51,8 +51,8 @@ def explain(path: ParamsPath = PARAMS) -> None:
 @app.command(rich_help_panel="Look")
 def history(path: ParamsPath = PARAMS) -> None:
     """List every version of the registry, the newest first, and what was decided about it."""
-    from flows.history import history as run
     from segmodels.params import read
+    from segmodels.records import versions
 
     rows = [
         (
@@ -62,7 +62,7 @@ def history(path: ParamsPath = PARAMS) -> None:
             ", ".join(one.aliases),
             f"{one.outcome}: {one.reason}" if one.outcome else "not decided",
         )
-        for one in run(read(path).project)
+        for one in versions(read(path).project)
     ]
     if not rows:
         raise InputError("there is no version yet; run `make retrain`")
@@ -142,7 +142,7 @@ def rollback(
     path: ParamsPath = PARAMS,
 ) -> None:
     """Make an earlier version champion again. What serves it follows by itself; nothing is retrained or forgotten."""
-    from flows.history import rollback as run
+    from flows.rollback import rollback as run
     from segmodels.params import read
 
     project = read(path).project

@@ -12,16 +12,16 @@ from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 
 from flows import aliases, cleaning, opponents, registry, reproduction, vault
-from flows.aliases import BEST_EVER, CHAMPION
 from flows.opponents import Opponent
 from flows.snapshot import Tree
-from flows.standing import DECISION, LEFT, PREVIOUS, VERDICT, Decision, decision_key
+from flows.standing import Decision, decision_key
 from segmodels import bundle, console, gate, locks, receipt, tracking
 from segmodels.counts import parts, read_counts
 from segmodels.errors import BundleError
 from segmodels.gate import Rules, Scored, Verdict
 from segmodels.predict import Predictor
 from segmodels.project import LOCKS
+from segmodels.records import BEST_EVER, CHAMPION, DECISION, LEFT, PREVIOUS, VERDICT
 from segmodels.samples import ImageKind, trained
 from segmodels.store import Store
 

@@ -19,10 +19,11 @@ from mlflow.models import ModelSignature
 from mlflow.types import Schema, TensorSpec
 
 import segmodels
-from flows.aliases import CHAMPION, aliased
+from flows.aliases import aliased
 from segmodels import atomic, backends, bundle, card, digests, tracking
 from segmodels.backends import Backend
 from segmodels.errors import BundleError
+from segmodels.records import CHAMPION
 from segmodels.samples import ImageKind
 from segmodels.store import Store
 

@@ -17,11 +17,7 @@ from segmodels import digests, locks, tracking
 from segmodels.errors import BundleError
 from segmodels.params import Params
 from segmodels.project import BUNDLES, LOCKS, RAW, REPORTS
-
-VERDICT, DECISION = "segmodels.verdict", "segmodels.decision"
-"""Tags of a version: what was decided of it, and the key of that."""
-PREVIOUS, LEFT = "segmodels.previous", "segmodels.rolled_back"
-"""Tags of a version: the one that was champion before it was promoted, and that a person has gone back from it."""
+from segmodels.records import DECISION, VERDICT
 
 
 @dataclass(frozen=True)

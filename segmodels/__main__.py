@@ -93,6 +93,25 @@ def leaderboard(reports: Annotated[Path, typer.Option(help="Where `compare` wrot
     console.leaderboard(json.loads(path.read_text(encoding="utf-8")))
 
 
+@app.command(rich_help_panel="Look")
+def dashboard(
+    host: Annotated[
+        str, typer.Option(help="The address to listen at; only this machine reaches the one it has unless named.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="The port to listen at.", min=0, max=65535)] = 8501,
+) -> None:
+    """Show in a browser which candidate is best, whether that is certain, what it costs and what it gets wrong."""
+    from segmodels.dashboard import server
+
+    if host not in server.LOOPBACK:
+        raise InputError(
+            f"--host: {host} can be reached by others, and the dashboard asks nobody who they are; put a proxy with a password before "
+            f"127.0.0.1, or reach it by ssh -L {port}:127.0.0.1:{port}"
+        )
+    console.say(f"http://{host}:{port} shows the candidates; Ctrl-C ends it")
+    server.serve(host, port)
+
+
 @app.command("simulate-gate", rich_help_panel="Look")
 def simulate_gate(
     candidates: Annotated[

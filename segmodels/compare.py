@@ -115,6 +115,7 @@ KEPT = (
     "classes",
     "num_images",
     "num_parameters",
+    "size_mb",
     "latency_ms",
     "latency_p95_ms",
     "peak_memory_mb",

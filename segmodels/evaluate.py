@@ -75,6 +75,7 @@ def evaluate(
             "precision": predictor.backend.precision,
             "disagreement": apart,
             "num_parameters": loaded.facts.num_parameters,
+            "size_mb": (loaded.folder / bundle.WEIGHTS).stat().st_size / 1e6,
             "bundle_sha256": loaded.sha256,
             "test_sha256": store.digest("test"),
             "validation_sha256": store.digest("val"),

@@ -34,13 +34,14 @@ DEFAULT_URI = "sqlite:///mlflow.db"
 PARENT = "SEGMODELS_PARENT_RUN_ID"  # not MLFLOW_RUN_ID, with which a child run would become the parent
 BUNDLE, INPUTS, TEST = "segmodels.bundle_sha256", "segmodels.inputs_sha256", "segmodels.test_sha256"
 
-TEST_MIOU = "test_miou"
+TEST_MIOU, TRAINING_SECONDS = "test_miou", "training_seconds"
 STARTED = "segmodels.started"
 """Why a retraining was started: by hand, by the clock, or as the dataset has changed."""
 GAVE_UP = "segmodels.gave_up"
 """Why a training was given up: with it there is no hash of its inputs any more."""
 
-_FAILURES = (MlflowException, OSError)
+FAILURES = (MlflowException, OSError)
+"""How it shows that MLflow does not do what it is asked."""
 
 
 def uri() -> str:
@@ -100,7 +101,7 @@ def retrain_run(project: str, *, params: dict[str, Any], dataset: Path, started:
         run_id = str(run.info.run_id)
         client.log_dict(run_id, params, "params.yaml")
         client.log_inputs(run_id, [_lineage(project, dataset, "retraining")])
-    except _FAILURES as error:
+    except FAILURES as error:
         raise unusable(error) from error
     try:
         yield run_id
@@ -261,7 +262,7 @@ def record(
     for epoch in training["epochs"]:
         if epoch["epoch"] not in known:
             client.log_batch(run_id, metrics=_epoch_metrics(epoch))
-    client.log_batch(run_id, metrics=_test_metrics(scores))
+    client.log_batch(run_id, metrics=[*_test_metrics(scores), Metric(TRAINING_SECONDS, training["seconds"], _now(), 0)])
     for path in [*sorted(reports.iterdir()), *sorted(pictures.glob("*.png"))]:
         client.log_artifact(run_id, str(path), "reports")
     client.set_tag(run_id, TEST, scores["test_sha256"])  # last: a record that was cut short is made again
@@ -335,16 +336,20 @@ def _lineage(project: str, dataset: Path, context: str) -> DatasetInput:
 
 
 def _epoch_metrics(epoch: dict[str, Any]) -> list[Metric]:
-    now, step = int(time.time() * 1000), epoch["epoch"]
+    now, step = _now(), epoch["epoch"]
     names = ("train_loss", "val_miou", "learning_rate", "seconds")
     return [Metric(name, float(epoch[name]), now, step) for name in names]
 
 
 def _test_metrics(scores: dict[str, Any]) -> list[Metric]:
-    now = int(time.time() * 1000)
+    now = _now()
     values = {f"test_{key}": scores[key] for key in ("miou", "pixel_accuracy", "latency_ms")}
     values |= {f"test_iou/{_metric_name(one['name'])}": one["iou"] for one in scores["classes"]}
     return [Metric(name, float(value), now, 0) for name, value in values.items() if value is not None]
+
+
+def _now() -> int:
+    return int(time.time() * 1000)
 
 
 def _metric_name(text: str) -> str:
@@ -362,7 +367,7 @@ def _tolerated(doing: str) -> Iterator[None]:
         # MLflow rolls a transaction back for an error, but not for Ctrl-C: its database would stay locked for what comes after
         with uninterrupted():
             yield
-    except _FAILURES as error:
+    except FAILURES as error:
         _warn(f"MLflow at {uri()} did not {doing}; the training goes on, `make retrain` adds what is missing: {error}")
 
 

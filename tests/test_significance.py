@@ -146,6 +146,7 @@ def entry(name: str, miou: float, latency_ms: float, millions: float) -> dict[st
         "validation_miou": miou,
         "latency_ms": latency_ms,
         "num_parameters": millions * 1e6,
+        "size_mb": 4 * millions,
         "device": "cpu",
     }
 

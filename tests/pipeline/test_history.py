@@ -2,16 +2,17 @@
 
 import pytest
 
-from flows.history import history, rollback
+from flows.rollback import rollback
 from segmodels.errors import BundleError, InputError
+from segmodels.records import versions
 from tests.pipeline.test_registry import OPEN, Registry, models  # noqa: F401  a fixture
 
 
 def test_what_became_of_each_version_is_listed(models: Registry) -> None:  # noqa: F811
-    assert history("p") == []
+    assert versions("p") == []
     models.decide(1)
     models.decide(0, settings=OPEN | {"false_promotions_per_year": 0.05})
-    second, first = history("p")
+    second, first = versions("p")
     assert (first.version, first.candidate, first.outcome, first.aliases) == (
         1,
         "all_1_of_5",

@@ -18,9 +18,9 @@ from mlflow import MlflowClient
 from PIL import Image
 
 from flows import aliases, promotion, registry, standing
-from flows.history import rollback
+from flows.rollback import rollback
 from flows.standing import Decision
-from segmodels import bundle, gate, network, shapes, tracking
+from segmodels import bundle, gate, network, records, shapes, tracking
 from segmodels.dataset import open_dataset
 from segmodels.errors import BundleError
 from segmodels.images import write_mask
@@ -248,7 +248,7 @@ def test_why_it_was_promoted_stays_though_the_decision_is_cut_short_after_that(
     own = MlflowClient.set_model_version_tag
 
     def cut(client: MlflowClient, name: str, version: str, key: str, value: str) -> None:
-        if key == standing.DECISION:
+        if key == records.DECISION:
             raise KeyboardInterrupt
         own(client, name, version, key, value)
 

@@ -51,7 +51,13 @@ def reports(tmp_path: Path) -> Path:
     """What the stages leave of a training of three epochs."""
     folder = tmp_path / "reports"
     folder.mkdir()
-    log = {"inputs_sha256": "i" * 64, "params": PARAMS, "bundle_sha256": "b" * 64, "epochs": [epoch(n) for n in (1, 2, 3)]}
+    log = {
+        "inputs_sha256": "i" * 64,
+        "params": PARAMS,
+        "seconds": 6.0,
+        "bundle_sha256": "b" * 64,
+        "epochs": [epoch(n) for n in (1, 2, 3)],
+    }
     scores = {
         "miou": 0.4,
         "pixel_accuracy": 0.7,

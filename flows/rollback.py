@@ -1,39 +1,13 @@
-"""Which versions there are and what became of them, and the way back to one."""
+"""The way back to a version that was champion, or to any."""
 
-import json
 import tempfile
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
-from mlflow.entities.model_registry import ModelVersion
-
 from flows import aliases, registry
-from flows.aliases import CHAMPION
-from flows.standing import LEFT, PREVIOUS, VERDICT
 from segmodels import locks, tracking
 from segmodels.errors import InputError
 from segmodels.project import LOCKS
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A version of the registry. `outcome` and `reason` are the last decision's, None before the first; `aliases` are its names."""
-
-    version: int
-    candidate: str
-    registered: datetime
-    outcome: str | None
-    reason: str | None
-    aliases: tuple[str, ...]
-
-
-def history(project: str) -> list[Entry]:
-    """Every version, the newest first."""
-    client = tracking.connect()
-    found = client.search_model_versions(f"name = '{project}'")
-    named = client.get_registered_model(project).aliases if found else {}
-    return sorted((_entry(one, named) for one in found), key=lambda one: -one.version)
+from segmodels.records import CHAMPION, LEFT, PREVIOUS, VERDICT
 
 
 def rollback(project: str, version: str | None = None) -> tuple[str, str]:
@@ -78,15 +52,3 @@ def rollback(project: str, version: str | None = None) -> tuple[str, str]:
             raise InputError(f"VERSION: {wanted} does not answer as MLflow loads it ({wrong}); version {champion.version} stays")
         client.set_model_version_tag(project, str(champion.version), LEFT, "yes")
     return str(champion.version), wanted
-
-
-def _entry(version: ModelVersion, named: dict[str, str]) -> Entry:
-    decided = json.loads(version.tags[VERDICT]) if VERDICT in version.tags else {}
-    return Entry(
-        version=int(version.version),
-        candidate=version.tags["segmodels.candidate"],
-        registered=datetime.fromtimestamp(version.creation_timestamp / 1000, UTC),
-        outcome=decided.get("outcome"),
-        reason=decided.get("reason"),
-        aliases=tuple(sorted(name for name, one in named.items() if str(one) == str(version.version))),
-    )

@@ -1,0 +1,306 @@
+"""Charts of plain values, as Plotly has them: each names what it shows, and looks right on a light and on a dark page."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from segmodels.dashboard.palette import BETTER, NEITHER, SCORES, WORSE
+from segmodels.gate import Change
+
+LINE_PX = 30
+"""Of a row in a chart with names at its side."""
+MOST_NAMED = 15
+"""Points beside which names are written."""
+MOST_WRITTEN = 20
+"""Classes of a table of colours into whose cells numbers are written."""
+COSTS = {"latency_ms": (1.0, "ms an image"), "num_parameters": (1e6, "million parameters")}
+
+
+def config(name: str) -> dict[str, Any]:
+    """How a chart behaves: its one button saves it as a picture of this name."""
+    return {
+        "displaylogo": False,
+        "displayModeBar": True,
+        "modeBarButtons": [["toImage"]],
+        "toImageButtonOptions": {"format": "png", "filename": name, "scale": 2},
+        "scrollZoom": False,
+    }
+
+
+def leaderboard(ranked: Sequence[dict[str, Any]], groups: Sequence[Sequence[str]], marked: Mapping[str, str]) -> go.Figure:
+    """Test mIoU with its 95 % interval, the best on top; a line at the right joins those that only chance tells apart.
+
+    Args:
+        marked: what a candidate is besides, as "champion", by its name.
+    """
+    figure = make_subplots(rows=1, cols=2, column_widths=[0.88, 0.12], shared_yaxes=True, horizontal_spacing=0.01)
+    names = [one["name"] for one in ranked]
+    miou = np.array([one["miou"] for one in ranked])
+    figure.add_trace(
+        go.Scatter(
+            x=miou,
+            y=names,
+            mode="markers",
+            marker={"size": 11, "color": [BETTER if name in marked else NEITHER for name in names]},
+            error_x={
+                "type": "data",
+                "symmetric": False,
+                "array": [max(0, one["miou_high"] - one["miou"]) for one in ranked],
+                "arrayminus": [max(0, one["miou"] - one["miou_low"]) for one in ranked],
+                "color": NEITHER,
+                "thickness": 2,
+            },
+            customdata=[[one["miou_low"], one["miou_high"]] for one in ranked],
+            hovertemplate="%{y}: %{x:.4f} (%{customdata[0]:.4f} to %{customdata[1]:.4f})<extra></extra>",
+        ),
+        1,
+        1,
+    )
+    for number, group in enumerate(groups):
+        figure.add_trace(
+            go.Scatter(
+                x=[number] * len(group),
+                y=list(group),
+                mode="lines+markers",
+                line={"width": 4, "color": NEITHER},
+                marker={"size": 6, "color": NEITHER},
+                hovertemplate=f"no significant difference: {', '.join(map(plain, group))}<extra></extra>",
+            ),
+            1,
+            2,
+        )
+    figure.update_yaxes(
+        type="category",
+        autorange="reversed",
+        categoryorder="array",
+        categoryarray=names,
+        tickmode="array",
+        tickvals=names,
+        ticktext=[_named(name, marked) for name in names],
+    )
+    figure.update_xaxes(title="test mIoU, 95 % interval", row=1, col=1)
+    figure.update_xaxes(visible=False, range=[-0.7, max(2.5, len(groups) - 0.3)], row=1, col=2)
+    return _sized(figure, len(names))
+
+
+def classes(ranked: Sequence[dict[str, Any]], class_names: Sequence[str]) -> go.Figure:
+    """IoU of every class by candidate; the classes that all are worst at stand out as dark columns."""
+    values = [[np.nan if value is None else value for value in one["iou"]] for one in ranked]
+    numbers = None
+    if len(class_names) <= MOST_WRITTEN:
+        numbers = [["none" if np.isnan(value) else f"{value:.2f}" for value in row] for row in values]
+    figure = go.Figure(
+        go.Heatmap(
+            z=values,
+            x=list(range(len(class_names))),
+            y=[one["name"] for one in ranked],
+            zmin=0,
+            zmax=1,
+            colorscale=SCORES,
+            text=numbers,
+            texttemplate="%{text}" if numbers else None,
+            customdata=[[plain(name) for name in class_names]] * len(ranked),
+            hovertemplate="%{y}, %{customdata}: %{z:.4f}<extra></extra>",
+            colorbar={"title": "IoU", "thickness": 12},
+        )
+    )
+    figure.update_xaxes(tickmode="array", tickvals=list(range(len(class_names))), ticktext=[short(name) for name in class_names])
+    figure.update_yaxes(type="category", autorange="reversed", tickmode="array", **_ticks([one["name"] for one in ranked]))
+    return _sized(figure, len(ranked))
+
+
+def pareto(ranked: Sequence[dict[str, Any]], front: Sequence[str], cost: str, marked: Mapping[str, str]) -> go.Figure:
+    """mIoU against a cost, on a logarithmic axis; a line joins those that no other beats in both."""
+    unit, label = COSTS[cost]
+    by_name = {one["name"]: one for one in ranked}
+    figure = go.Figure()
+    figure.add_trace(
+        go.Scatter(
+            x=[by_name[name][cost] / unit for name in front],
+            y=[by_name[name]["miou"] for name in front],
+            mode="lines",
+            line={"color": NEITHER, "width": 2},
+            hoverinfo="skip",
+        )
+    )
+    written = [name if len(ranked) <= MOST_NAMED or name in front or name in marked else "" for name in by_name]
+    figure.add_trace(
+        go.Scatter(
+            x=[one[cost] / unit for one in ranked],
+            y=[one["miou"] for one in ranked],
+            mode="markers+text",
+            text=[short(name) for name in written],
+            textposition="top center",
+            marker={"size": 11, "color": [BETTER if one["name"] in marked else NEITHER for one in ranked]},
+            error_y={
+                "type": "data",
+                "symmetric": False,
+                "array": [max(0, one["miou_high"] - one["miou"]) for one in ranked],
+                "arrayminus": [max(0, one["miou"] - one["miou_low"]) for one in ranked],
+                "color": NEITHER,
+                "thickness": 1,
+            },
+            customdata=[plain(one["name"]) for one in ranked],
+            hovertemplate=f"%{{customdata}}: %{{y:.4f}} at %{{x:.3g}} {label}<extra></extra>",
+            cliponaxis=False,
+        )
+    )
+    figure.update_xaxes(type="log", title=label, dtick="D2")
+    figure.update_yaxes(title="test mIoU")
+    return _plain(figure, 380)
+
+
+def changes(gain: Change, by_class: Sequence[Change], one: str, other: str) -> go.Figure:
+    """What the first candidate gains over the second in mIoU and by class, in points, with 95 % intervals."""
+    every = [gain, *sorted(by_class, key=lambda change: -change.difference)]
+    names = [change.what for change in every]
+    figure = go.Figure(
+        go.Scatter(
+            x=[100 * change.difference for change in every],
+            y=list(range(len(every))),
+            mode="markers",
+            marker={"size": 11, "color": [_color(change) for change in every]},
+            error_x={
+                "type": "data",
+                "symmetric": False,
+                "array": [max(0, 100 * (change.high - change.difference)) for change in every],
+                "arrayminus": [max(0, 100 * (change.difference - change.low)) for change in every],
+                "color": NEITHER,
+                "thickness": 2,
+            },
+            customdata=[[plain(change.what), 100 * change.low, 100 * change.high] for change in every],
+            hovertemplate="%{customdata[0]}: %{x:+.2f} (%{customdata[1]:+.2f} to %{customdata[2]:+.2f})<extra></extra>",
+        )
+    )
+    figure.add_vline(x=0, line={"color": NEITHER, "dash": "dot"})
+    figure.update_xaxes(title=f"points of IoU: {short(other)} better  ←  →  {short(one)} better")
+    figure.update_yaxes(
+        autorange="reversed", tickmode="array", tickvals=list(range(len(names))), ticktext=[short(name) for name in names]
+    )
+    return _sized(figure, len(every))
+
+
+def differences(values: Sequence[float], one: str, other: str) -> go.Figure:
+    """How many images are how much better with the first candidate, and with the second."""
+    points = 100 * np.asarray(values)
+    widest = max(1.0, float(np.abs(points).max(initial=0)))
+    edges = np.linspace(-widest, widest, 42)
+    counts, _ = np.histogram(points, edges)
+    middles = (edges[:-1] + edges[1:]) / 2
+    figure = go.Figure(
+        go.Bar(
+            x=middles,
+            y=counts,
+            marker={"color": [BETTER if middle > 0.5 else WORSE if middle < -0.5 else NEITHER for middle in middles]},
+            hovertemplate="%{x:+.1f} points: %{y} images<extra></extra>",
+        )
+    )
+    figure.update_layout(bargap=0.05)
+    figure.update_xaxes(title=f"points of the image's own mIoU: {short(other)} better  ←  →  {short(one)} better")
+    figure.update_yaxes(title="images")
+    return _plain(figure, 260)
+
+
+def confusion(counts: Sequence[Sequence[int]], class_names: Sequence[str]) -> go.Figure:
+    """What each class was taken for, in shares of its pixels. A cell can be clicked: it carries its two classes."""
+    cells = np.asarray(counts, float)
+    totals = cells.sum(axis=1, keepdims=True)
+    shares = np.divide(cells, totals, out=np.full(cells.shape, np.nan), where=totals > 0)
+    numbers = None
+    if len(class_names) <= MOST_WRITTEN:
+        numbers = [["" if np.isnan(share) or share < 0.005 else f"{share:.0%}" for share in row] for row in shares]
+    places = list(range(len(class_names)))
+    pairs = [[[truth, predicted] for predicted in places] for truth in places]
+    told = [[f"{plain(one)} taken for {plain(other)}" for other in class_names] for one in class_names]
+    figure = go.Figure(
+        go.Heatmap(
+            z=shares,
+            x=places,
+            y=places,
+            zmin=0,
+            zmax=1,
+            colorscale=SCORES,
+            text=numbers,
+            texttemplate="%{text}" if numbers else None,
+            hovertext=told,
+            hovertemplate="%{hovertext}: %{z:.1%} of it<extra></extra>",
+            showscale=False,
+        )
+    )
+    # what is clicked is a point: a table of colours has none
+    figure.add_trace(
+        go.Scatter(
+            x=[predicted for _ in places for predicted in places],
+            y=[truth for truth in places for _ in places],
+            mode="markers",
+            marker={"size": 18, "opacity": 0},
+            customdata=[pair for row in pairs for pair in row],
+            hovertext=[text for row in told for text in row],
+            hovertemplate="%{hovertext}; click for its images<extra></extra>",
+        )
+    )
+    ticks = {"tickmode": "array", "tickvals": places, "ticktext": [short(name) for name in class_names]}
+    figure.update_xaxes(title="predicted", side="bottom", **ticks)
+    figure.update_yaxes(title="true", autorange="reversed", **ticks)
+    return _plain(figure, 120 + LINE_PX * max(6, len(class_names)))
+
+
+def curves(lines: Mapping[str, Sequence[tuple[int, float]]], label: str) -> go.Figure:
+    """A metric by epoch, a line for each candidate."""
+    figure = go.Figure()
+    for (name, line), color in zip(lines.items(), (BETTER, WORSE, NEITHER), strict=False):
+        figure.add_trace(
+            go.Scatter(
+                x=[epoch for epoch, _ in line],
+                y=[value for _, value in line],
+                name=short(name),
+                mode="lines+markers",
+                line={"color": color},
+                hovertemplate=f"{plain(name)}, epoch %{{x}}: %{{y:.4f}}<extra></extra>",
+            )
+        )
+    figure.update_xaxes(title="epoch", rangemode="tozero")
+    figure.update_yaxes(title=label)
+    figure.update_layout(showlegend=True, legend={"orientation": "h", "y": 1.15})
+    return _plain(figure, 300)
+
+
+def short(text: str, length: int = 22) -> str:
+    """Shortened in the middle, as plain text."""
+    kept = text if len(text) <= length else f"{text[: length // 2 - 1]}…{text[-(length // 2 - 1) :]}"
+    return plain(kept)
+
+
+def plain(text: str) -> str:
+    """Text that Plotly shows as it is: it takes some tags for its own."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _named(name: str, marked: Mapping[str, str]) -> str:
+    return f"<b>{short(name)}</b> ({marked[name]})" if name in marked else short(name)
+
+
+def _ticks(names: Sequence[str]) -> dict[str, Any]:
+    return {"tickvals": list(names), "ticktext": [short(name) for name in names]}
+
+
+def _color(change: Change) -> str:
+    return BETTER if change.low > 0 else WORSE if change.high < 0 else NEITHER
+
+
+def _sized(figure: go.Figure, rows: int) -> go.Figure:
+    return _plain(figure, 110 + LINE_PX * rows)
+
+
+def _plain(figure: go.Figure, height: int) -> go.Figure:
+    if figure.layout.showlegend is None:
+        figure.update_layout(showlegend=False)
+    figure.update_layout(
+        height=height, margin={"l": 10, "r": 10, "t": 30, "b": 10}, paper_bgcolor="rgba(0,0,0,0)", plot_bgcolor="rgba(0,0,0,0)"
+    )
+    figure.update_xaxes(automargin=True)
+    figure.update_yaxes(automargin=True)
+    return figure

@@ -1,0 +1,75 @@
+"""Where the pages read from, once for all who look: asked again when it may have changed."""
+
+import json
+from pathlib import Path
+from threading import Lock
+
+import streamlit as st
+
+from segmodels import params, records
+from segmodels.dashboard.evaluated import Evaluated
+from segmodels.project import EVALUATED, PARAMS, PREPARED, PROGRESS, REPORTS
+from segmodels.records import CandidateRun, Retrain, Version
+
+FRESH_S = 15
+"""How old what MLflow said may be."""
+_lock = Lock()
+_known: dict[tuple[float, float], Evaluated] = {}
+
+
+def project() -> str:
+    return params.read(PARAMS).project
+
+
+def evaluated() -> Evaluated:
+    """The comparison that lies in the project now.
+
+    Raises:
+        InputError: there is none.
+    """
+    with _lock:
+        stamp = _stamp(REPORTS / "leaderboard.json"), _stamp(PREPARED / "manifest.parquet")
+        if stamp not in _known:
+            found = Evaluated(PREPARED, EVALUATED, REPORTS)
+            _known.clear()
+            _known[stamp] = found
+        return _known[stamp]
+
+
+def _stamp(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+@st.cache_data(ttl=FRESH_S, show_spinner=False)
+def retrains(name: str) -> list[Retrain]:
+    return records.retrains(name)
+
+
+@st.cache_data(ttl=FRESH_S, show_spinner=False)
+def candidate_runs(name: str) -> list[CandidateRun]:
+    return records.candidate_runs(name)
+
+
+@st.cache_data(ttl=FRESH_S, show_spinner=False)
+def versions(name: str) -> list[Version]:
+    return records.versions(name)
+
+
+@st.cache_data(ttl=3600, max_entries=200, show_spinner=False)
+def report(run_id: str, path: str) -> dict[str, object] | None:
+    """A JSON file of a run that has ended, which does not change."""
+    return records.report(run_id, path)
+
+
+def live() -> dict[str, dict[str, float]]:
+    """How far the trainings are that run now, by candidate: epoch, epochs, val_miou."""
+    found = {}
+    for path in sorted(PROGRESS.glob("*.json")) if PROGRESS.is_dir() else []:
+        try:
+            found[path.stem] = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):  # it ended as we looked
+            continue
+    return found

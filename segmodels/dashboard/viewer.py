@@ -1,0 +1,94 @@
+"""The viewer of masks, a component of Streamlit's: what it is given, and what it tells."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+import streamlit as st
+from streamlit.components.v2 import component
+
+from segmodels.dashboard import palette
+from segmodels.dashboard.evaluated import Evaluated
+from segmodels.samples import IGNORE_INDEX
+
+MOST = 500
+"""Images that are given to it: who goes through more than that looks for another order of them."""
+_HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Pane:
+    """One of the pictures beside each other."""
+
+    title: str
+    kind: Literal["picture", "truth", "prediction", "errors"]
+    candidate: str | None = None
+
+
+def of_one(candidate: str) -> list[Pane]:
+    """An image with what one candidate makes of it."""
+    return [
+        Pane("image", "picture"),
+        Pane("truth", "truth"),
+        Pane(candidate, "prediction", candidate),
+        Pane("errors", "errors", candidate),
+    ]
+
+
+def of_two(one: str, other: str) -> list[Pane]:
+    """An image with what two candidates make of it."""
+    return [
+        Pane("image", "picture"),
+        Pane(one, "prediction", one),
+        Pane(f"errors of {one}", "errors", one),
+        Pane("truth", "truth"),
+        Pane(other, "prediction", other),
+        Pane(f"errors of {other}", "errors", other),
+    ]
+
+
+def show(evaluated: Evaluated, images: pd.DataFrame, panes: Sequence[Pane], *, notes: Sequence[str], key: str) -> None:
+    """The images of a table (`row`, `id`) in its order, beginning with the one in the address; the address follows.
+
+    Args:
+        notes: what is written beside each image's name.
+        key: names the parameter of the address.
+    """
+    rows = [int(row) for row in images["row"].head(MOST)]
+    if not rows:
+        st.info("There is no image to show here.")
+        return
+    colors = palette.of_classes(len(evaluated.class_names))
+    asked = st.query_params.get(key, "")
+    row = int(asked) if asked.isdigit() and int(asked) in rows else rows[0]
+
+    def moved() -> None:
+        st.query_params[key] = str(st.session_state[f"viewer {key}"]["row"])
+
+    data: dict[str, Any] = {
+        "base": "",
+        "images": [
+            {"row": one, "name": str(name), "note": note} for one, name, note in zip(rows, images["id"], notes, strict=False)
+        ],
+        "row": row,
+        "panes": [asdict(pane) for pane in panes],
+        "classes": [{"name": name, "color": list(color)} for name, color in zip(evaluated.class_names, colors, strict=True)],
+        "overlap": evaluated.overlap,
+        "part": 0,
+        "version": evaluated.version,
+        "void": IGNORE_INDEX,
+    }
+    _mounted()(data=data, default={"row": row}, key=f"viewer {key}", on_row_change=moved)
+    st.caption("J and K: next and previous image. Click into a picture, then the wheel zooms; drag to move; 0 shows all of it.")
+
+
+@st.cache_resource
+def _mounted() -> Any:
+    return component(
+        "segmodels_viewer",
+        html='<div class="viewer"></div>',
+        css=(_HERE / "viewer.css").read_text(encoding="utf-8"),
+        js=(_HERE / "viewer.js").read_text(encoding="utf-8"),
+    )

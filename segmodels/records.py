@@ -1,0 +1,200 @@
+"""What MLflow holds of a project, read for people: its retrainings and what came out of each, its candidates' runs, the registry's versions."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import mlflow
+from mlflow import MlflowClient
+from mlflow.entities import Run
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+
+from segmodels import tracking
+
+CHAMPION, BEST_EVER = "champion", "best-ever"
+"""Aliases of the registry: what is served, and the best that ever was."""
+VERDICT, DECISION = "segmodels.verdict", "segmodels.decision"
+"""Tags of a version: what was decided of it, and the key of that. A retraining has the former too, as a sentence."""
+PREVIOUS, LEFT = "segmodels.previous", "segmodels.rolled_back"
+"""Tags of a version: the one that was champion before it was promoted, and that a person has gone back from it."""
+_PARENT = "mlflow.parentRunId"
+_OWN = ("mlflow.", "segmodels.")
+MOST = 1000
+"""Runs that are read, the newest."""
+
+
+@dataclass(frozen=True)
+class Retrain:
+    """A retraining.
+
+    Attributes:
+        seconds: how long it took; None while it runs.
+        status: as MLflow has it: RUNNING, FINISHED, FAILED, KILLED.
+        started: why, as by hand, by the clock.
+        verdict: outcome and reason, `promote: ...`; None where nothing came out.
+        dataset: the hash under which DVC has the dataset that it ran on.
+    """
+
+    run_id: str
+    began: datetime
+    seconds: float | None
+    status: str
+    started: str
+    verdict: str | None
+    dataset: str
+
+
+@dataclass(frozen=True)
+class CandidateRun:
+    """The training and scoring of a candidate.
+
+    Attributes:
+        retrain: the run of the retraining that it was made in.
+        bundle: the sha256 of what came out; None where nothing did.
+        params: what it was trained by, flat: `training.epochs` and the like.
+        metrics: the last value of each.
+        tags: those that a person has given it.
+        gave_up: why the training was given up, if it was.
+    """
+
+    run_id: str
+    name: str
+    began: datetime
+    status: str
+    retrain: str | None
+    bundle: str | None
+    params: Mapping[str, str]
+    metrics: Mapping[str, float]
+    tags: Mapping[str, str]
+    gave_up: str | None
+
+
+@dataclass(frozen=True)
+class Version:
+    """A version of the registry.
+
+    Attributes:
+        outcome, reason: of the last decision about it; None before the first.
+        aliases: its names.
+        previous: the version that was champion before it was promoted.
+        rolled_back: a person has gone back from it.
+        tags: all that was noted with it: hashes, commit, backend.
+    """
+
+    version: int
+    candidate: str
+    registered: datetime
+    run_id: str
+    outcome: str | None
+    reason: str | None
+    aliases: tuple[str, ...]
+    previous: int | None
+    rolled_back: bool
+    tags: Mapping[str, str]
+
+
+def retrains(project: str) -> list[Retrain]:
+    """The newest first."""
+    return [_retrain(run) for run in _runs(tracking.connect(), project, "retrain")]
+
+
+def candidate_runs(project: str) -> list[CandidateRun]:
+    """The newest first."""
+    return [_candidate(run) for run in _runs(tracking.connect(), project, "candidate")]
+
+
+def versions(project: str) -> list[Version]:
+    """Every version of the registry, the newest first."""
+    client = tracking.connect()
+    found = client.search_model_versions(f"name = '{project}'")
+    named = client.get_registered_model(project).aliases if found else {}
+    return sorted((_version(one, named) for one in found), key=lambda one: -one.version)
+
+
+def report(run_id: str, path: str) -> dict[str, Any] | None:
+    """A JSON file among a run's artifacts, as `reports/leaderboard.json`; None where there is none."""
+    text = file(run_id, path)
+    return None if text is None else json.loads(text)
+
+
+def file(run_id: str, path: str) -> str | None:
+    """A text file among a run's artifacts; None where there is none."""
+    mlflow.set_tracking_uri(tracking.uri())
+    try:
+        return str(mlflow.artifacts.load_text(f"runs:/{run_id}/{path}"))
+    except (MlflowException, OSError):
+        return None
+
+
+def curve(run_id: str, metric: str) -> list[tuple[int, float]]:
+    """The values of a metric by epoch."""
+    history = tracking.connect().get_metric_history(run_id, metric)
+    return sorted((one.step, one.value) for one in history)
+
+
+def _runs(client: MlflowClient, project: str, kind: str) -> list[Run]:
+    experiment = client.get_experiment_by_name(project)
+    if experiment is None:
+        return []
+    return list(
+        client.search_runs(
+            [experiment.experiment_id],
+            filter_string=f"tags.`segmodels.kind` = '{kind}'",
+            order_by=["attributes.start_time DESC"],
+            max_results=MOST,
+        )
+    )
+
+
+def _retrain(run: Run) -> Retrain:
+    info, tags = run.info, run.data.tags
+    inputs = run.inputs.dataset_inputs if run.inputs is not None else []
+    return Retrain(
+        run_id=info.run_id,
+        began=_time(info.start_time),
+        seconds=None if info.end_time is None else (info.end_time - info.start_time) / 1000,
+        status=info.status,
+        started=tags.get(tracking.STARTED, "unknown"),
+        verdict=tags.get(VERDICT),
+        dataset=str(inputs[0].dataset.digest) if inputs else "unknown",
+    )
+
+
+def _candidate(run: Run) -> CandidateRun:
+    tags = run.data.tags
+    return CandidateRun(
+        run_id=run.info.run_id,
+        name=str(run.info.run_name),
+        began=_time(run.info.start_time),
+        status=run.info.status,
+        retrain=tags.get(_PARENT),
+        bundle=tags.get(tracking.BUNDLE),
+        params=run.data.params,
+        metrics=run.data.metrics,
+        tags={name: value for name, value in tags.items() if not name.startswith(_OWN)},
+        gave_up=tags.get(tracking.GAVE_UP),
+    )
+
+
+def _version(version: ModelVersion, named: Mapping[str, str]) -> Version:
+    tags = version.tags
+    decided = json.loads(tags[VERDICT]) if VERDICT in tags else {}
+    return Version(
+        version=int(version.version),
+        candidate=tags["segmodels.candidate"],
+        registered=_time(version.creation_timestamp),
+        run_id=str(version.run_id),
+        outcome=decided.get("outcome"),
+        reason=decided.get("reason"),
+        aliases=tuple(sorted(name for name, one in named.items() if str(one) == str(version.version))),
+        previous=int(tags[PREVIOUS]) if tags.get(PREVIOUS) else None,
+        rolled_back=bool(tags.get(LEFT)),
+        tags=tags,
+    )
+
+
+def _time(milliseconds: int) -> datetime:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)
