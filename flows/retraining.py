@@ -41,6 +41,7 @@ def retrain(started: str) -> Decision:
         stages = pipeline.stale(begun_from_files(settings))
         explanation.note(stages, started=started, now=datetime.now(UTC))
         failures = _ran(settings, stages, run_id)
+        tracking.note_stages(run_id, _told(stages, failures))
         if "compare" in failures:
             evaluations = {stage.name for stage in stages if stage.kind == "evaluate"}
             if evaluations and evaluations <= failures.keys():  # then there was nothing to compare
@@ -50,10 +51,19 @@ def retrain(started: str) -> Decision:
         runs = record(settings, leaderboard, run_id)
         decision = decide(settings, leaderboard, runs, made_from)
         publish(leaderboard, decision, runs)
-        tracking.conclude(run_id, reports=REPORTS, verdict=f"{decision.outcome}: {decision.reason}")
+        tracking.conclude(run_id, reports=REPORTS, prepared=PREPARED, verdict=f"{decision.outcome}: {decision.reason}")
         if failures:
             raise RetrainError(_listed(failures))
     return decision
+
+
+def _told(stages: Sequence[Stage], failures: dict[str, str | None]) -> dict[str, dict[str, Any]]:
+    """Of each stage why it was due, and how many seconds it took, or that it failed."""
+    took = pipeline.durations()
+    return {
+        stage.name: {"why": explanation.reason(stage), "seconds": None if stage.name in failures else took.get(stage.name)}
+        for stage in stages
+    }
 
 
 def _ran(settings: Params, stages: Sequence[Stage], run_id: str) -> dict[str, str | None]:

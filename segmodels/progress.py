@@ -39,8 +39,9 @@ class TrainingProgress(Callback):
 
     def epoch(self, record: EpochRecord, epochs: int) -> None:
         """An epoch is done, of at most `epochs`."""
-        atomic.write_json(self.live, {"epoch": record.epoch, "epochs": epochs, "val_miou": record.val_miou})
         left = timedelta(seconds=round(record.seconds * (epochs - record.epoch)))
+        live = {"epoch": record.epoch, "epochs": epochs, "val_miou": record.val_miou, "train_loss": record.train_loss}
+        atomic.write_json(self.live, live | {"seconds_left": left.total_seconds()})
         console.out.print(
             f"{self.candidate}: epoch {record.epoch} of {epochs}: loss {record.train_loss:.4f}, "
             f"validation mIoU {record.val_miou:.4f}, {record.seconds:.1f} s, at most {left} left"

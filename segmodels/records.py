@@ -1,18 +1,21 @@
 """What MLflow holds of a project, read for people: its retrainings and what came out of each, its candidates' runs, the registry's versions."""
 
 import json
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 import mlflow
+import pandas as pd
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 from segmodels import tracking
+from segmodels.samples import SegmentationClass, trained
 
 CHAMPION, BEST_EVER = "champion", "best-ever"
 """Aliases of the registry: what is served, and the best that ever was."""
@@ -36,6 +39,7 @@ class Retrain:
         started: why, as by hand, by the clock.
         verdict: outcome and reason, `promote: ...`; None where nothing came out.
         dataset: the hash under which DVC has the dataset that it ran on.
+        manifest: the hash of the prepared dataset, where this retraining was the first on it: its manifest is among the artifacts.
     """
 
     run_id: str
@@ -45,6 +49,24 @@ class Retrain:
     started: str
     verdict: str | None
     dataset: str
+    manifest: str | None
+
+    @property
+    def outcome(self) -> str:
+        """In a word: promote, keep, inconclusive, refused; or how it ended where nothing was decided."""
+        return self.status.lower() if self.verdict is None else self.verdict.partition(":")[0]
+
+    @property
+    def reason(self) -> str:
+        return "" if self.verdict is None else self.verdict.partition(":")[2].strip()
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A version of the dataset as it was prepared: its manifest (see store.py) and the names of its classes."""
+
+    manifest: pd.DataFrame
+    class_names: list[str]
 
 
 @dataclass(frozen=True)
@@ -129,6 +151,30 @@ def file(run_id: str, path: str) -> str | None:
         return None
 
 
+def prepared(run_id: str) -> Prepared | None:
+    """The version of the dataset that a retraining was the first on; None where it is not on record."""
+    facts = report(run_id, f"{tracking.PREPARED}/dataset.json")
+    with tempfile.TemporaryDirectory() as work:
+        try:
+            path = mlflow.artifacts.download_artifacts(f"runs:/{run_id}/{tracking.PREPARED}/manifest.parquet", dst_path=work)
+        except (MlflowException, OSError):
+            return None
+        manifest = pd.read_parquet(path)
+    if facts is None:
+        return None
+    names = [one.name for one in trained([SegmentationClass.from_dict(one) for one in facts["classes"]])]
+    return Prepared(manifest, names)
+
+
+def card(project: str, version: int) -> str | None:
+    """The model card of a version; None where its model is gone."""
+    mlflow.set_tracking_uri(tracking.uri())
+    try:
+        return str(mlflow.artifacts.load_text(f"models:/{project}/{version}/artifacts/bundle/README.md"))
+    except (MlflowException, OSError):
+        return None
+
+
 def curve(run_id: str, metric: str) -> list[tuple[int, float]]:
     """The values of a metric by epoch."""
     history = tracking.connect().get_metric_history(run_id, metric)
@@ -160,6 +206,7 @@ def _retrain(run: Run) -> Retrain:
         started=tags.get(tracking.STARTED, "unknown"),
         verdict=tags.get(VERDICT),
         dataset=str(inputs[0].dataset.digest) if inputs else "unknown",
+        manifest=tags.get(tracking.MANIFEST),
     )
 
 

@@ -10,7 +10,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,9 @@ BUNDLE, INPUTS, TEST = "segmodels.bundle_sha256", "segmodels.inputs_sha256", "se
 TEST_MIOU, TRAINING_SECONDS = "test_miou", "training_seconds"
 STARTED = "segmodels.started"
 """Why a retraining was started: by hand, by the clock, or as the dataset has changed."""
+MANIFEST, PREPARED = "segmodels.manifest", "prepared"
+"""Tag of the retraining that has the manifest of a prepared dataset, by that dataset's hash, and the folder in its artifacts."""
+STAGES = "stages.json"
 GAVE_UP = "segmodels.gave_up"
 """Why a training was given up: with it there is no hash of its inputs any more."""
 
@@ -116,11 +119,21 @@ def killed(run_id: str) -> None:
     connect().set_terminated(run_id, "KILLED")
 
 
-def conclude(run_id: str, *, reports: Path, verdict: str) -> None:
-    """Add to a parent run what came out: the leaderboard, what the gate said, and why."""
+def note_stages(run_id: str, stages: Mapping[str, Mapping[str, Any]]) -> None:
+    """Add to a parent run which stages ran: why, and how many seconds each took; None for one that did not come to its end."""
+    connect().log_dict(run_id, dict(stages), STAGES)
+
+
+def conclude(run_id: str, *, reports: Path, prepared: Path, verdict: str) -> None:
+    """Add to a parent run what came out: the leaderboard, what the gate said, and why; and what the dataset held, once for each version of it."""
     client = connect()
-    for path in sorted([*reports.glob("leaderboard.*"), *reports.glob("promotion.*")]):
+    for path in sorted([*reports.glob("leaderboard.*"), *reports.glob("promotion.*"), *reports.glob("index.html")]):
         client.log_artifact(run_id, str(path), "reports")
+    sha256 = json.loads((prepared / "dataset.json").read_text(encoding="utf-8"))["sha256"]
+    if _find(client, client.get_run(run_id).info.experiment_id, MANIFEST, sha256) is None:
+        for name in ("dataset.json", "manifest.parquet"):
+            client.log_artifact(run_id, str(prepared / name), PREPARED)
+        client.set_tag(run_id, MANIFEST, sha256)
     client.set_tag(run_id, "segmodels.verdict", verdict)
 
 

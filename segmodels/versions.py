@@ -80,11 +80,12 @@ def _matched(before: pd.DataFrame, after: pd.DataFrame) -> list[tuple[Any, Any]]
 
 
 def _moves(before: pd.DataFrame, after: pd.DataFrame, class_names: tuple[list[str], list[str]]) -> list[ClassMove]:
-    shares = [_shares(table, names) for table, names in zip((before, after), class_names, strict=True)]
+    found = [shares(table, names) for table, names in zip((before, after), class_names, strict=True)]
     every = list(dict.fromkeys([*class_names[0], *class_names[1]]))
-    return [ClassMove(name, shares[0].get(name), shares[1].get(name)) for name in every]
+    return [ClassMove(name, found[0].get(name), found[1].get(name)) for name in every]
 
 
-def _shares(table: pd.DataFrame, names: list[str]) -> dict[str, float | None]:
+def shares(table: pd.DataFrame, names: list[str]) -> dict[str, float | None]:
+    """Of the pixels whose class is known those of each class, in a manifest; None where nothing is known."""
     known = int((table["height"] * table["width"] - table["pixels_void"]).sum())
     return {name: int(table[f"pixels_{index}"].sum()) / known if known else None for index, name in enumerate(names)}

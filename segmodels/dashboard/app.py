@@ -2,16 +2,21 @@
 
 import streamlit as st
 
-from segmodels.dashboard.pages import compare, failures, leaderboard
+from segmodels.dashboard import shown
+from segmodels.dashboard.pages import compare, data, failures, leaderboard, model, retrains
 
 
 def main() -> None:
-    st.set_page_config(page_title="segmodels", page_icon=":material/texture:", layout="wide")
+    st.set_page_config(page_title="segmodels", page_icon=shown.icon(), layout="wide")
     pages = [
         st.Page(leaderboard.show, title="Leaderboard", icon=":material/leaderboard:", url_path="leaderboard", default=True),
         st.Page(compare.show, title="Compare", icon=":material/compare:", url_path="compare"),
         st.Page(failures.show, title="Failures", icon=":material/error_outline:", url_path="failures"),
+        st.Page(data.show, title="Data", icon=":material/photo_library:", url_path="data"),
+        st.Page(retrains.show, title="Retrains", icon=":material/history:", url_path="retrains"),
+        st.Page(model.show, title="Model card", icon=":material/badge:", url_path="model"),
     ]
+    st.html(shown.STYLE)
     st.navigation(pages, position="top").run()
 
 

@@ -1,14 +1,18 @@
 """Charts of plain values, as Plotly has them: each names what it shows, and looks right on a light and on a dark page."""
 
+import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from segmodels.dashboard.palette import BETTER, NEITHER, SCORES, WORSE
+from segmodels.dashboard.palette import BETTER, NEITHER, SCORES, WORSE, css, of_classes
 from segmodels.gate import Change
+from segmodels.records import Retrain
 
 LINE_PX = 30
 """Of a row in a chart with names at its side."""
@@ -148,7 +152,9 @@ def pareto(ranked: Sequence[dict[str, Any]], front: Sequence[str], cost: str, ma
             cliponaxis=False,
         )
     )
-    figure.update_xaxes(type="log", title=label, dtick="D2")
+    ticks = log_ticks([one[cost] / unit for one in ranked])
+    figure.update_xaxes(type="log", title=label, tickmode="array", tickvals=ticks, ticktext=[f"{tick:g}" for tick in ticks])
+    figure.update_xaxes(range=[np.log10(ticks[0] / 1.2), np.log10(ticks[-1] * 1.2)])
     figure.update_yaxes(title="test mIoU")
     return _plain(figure, 380)
 
@@ -268,6 +274,127 @@ def curves(lines: Mapping[str, Sequence[tuple[int, float]]], label: str) -> go.F
     return _plain(figure, 300)
 
 
+OUTCOMES = {
+    "promote": (BETTER, "star"),
+    "keep": (NEITHER, "circle"),
+    "inconclusive": (NEITHER, "circle-open"),
+    "refused": (WORSE, "x"),
+    "failed": (WORSE, "x"),
+    "killed": (WORSE, "x-open"),
+    "running": (NEITHER, "diamond-open"),
+}
+"""How the outcome of a retraining is drawn: each has a sign of its own besides its colour."""
+
+
+def timeline(retrains: Sequence[Retrain]) -> go.Figure:
+    """When each retraining began, by what started it, with a sign for what came out."""
+    figure = go.Figure()
+    for outcome in dict.fromkeys(one.outcome for one in retrains):
+        some = [one for one in retrains if one.outcome == outcome]
+        color, sign = OUTCOMES.get(outcome, (NEITHER, "circle"))
+        figure.add_trace(
+            go.Scatter(
+                x=[one.began for one in some],
+                y=[short(one.started) for one in some],
+                name=plain(outcome),
+                mode="markers",
+                marker={"size": 13, "color": color, "symbol": sign, "line": {"width": 2, "color": color}},
+                customdata=["<br>".join(map(plain, textwrap.wrap(one.reason, 80))) for one in some],
+                hovertemplate=f"%{{x|%Y-%m-%d %H:%M}}: {plain(outcome)}<br>%{{customdata}}<extra></extra>",
+            )
+        )
+    figure.update_layout(showlegend=True, legend={"orientation": "h", "y": 1.2})
+    figure.update_xaxes(type="date")
+    figure.update_yaxes(type="category")
+    return _plain(figure, 140 + LINE_PX * len({one.started for one in retrains}))
+
+
+def stages(took: Mapping[str, Mapping[str, Any]]) -> go.Figure:
+    """The seconds of each stage, in the order in which they ran."""
+    names = list(took)
+    seconds = [took[name]["seconds"] or 0 for name in names]
+    figure = go.Figure(
+        go.Bar(
+            x=seconds,
+            y=[short(name) for name in names],
+            orientation="h",
+            marker={"color": [WORSE if took[name]["seconds"] is None else BETTER for name in names]},
+            text=["did not end" if took[name]["seconds"] is None else f"{took[name]['seconds']:.1f} s" for name in names],
+            hovertemplate="%{y}: %{text}<extra></extra>",
+        )
+    )
+    figure.update_yaxes(autorange="reversed", type="category")
+    figure.update_xaxes(title="seconds")
+    return _sized(figure, len(names))
+
+
+def receipt(found: Sequence[Mapping[str, Any]]) -> go.Figure:
+    """What a version gained over the champion: in mIoU, by class and by slice."""
+    gain, *rest = [Change(**one) for one in found]
+    return changes(gain, rest, "the version", "the champion")
+
+
+def shares(census: Mapping[str, Any]) -> go.Figure:
+    """Each class's share of the pixels by split, on a logarithmic axis."""
+    figure = go.Figure()
+    signs = {"train": (BETTER, "circle"), "val": ("#e69f00", "square"), "test": (NEITHER, "diamond"), "vault": (NEITHER, "x")}
+    names = [short(one["name"]) for one in census["classes"]]
+    for split, (color, sign) in signs.items():
+        if not census["num_images"].get(split):
+            continue
+        figure.add_trace(
+            go.Scatter(
+                x=[one["share"].get(split) or None for one in census["classes"]],
+                y=list(range(len(names))),
+                name=split,
+                mode="markers",
+                marker={"size": 11, "color": color, "symbol": sign},
+                hovertemplate=f"{split}: %{{x:.2%}}<extra></extra>",
+            )
+        )
+    there = [share for one in census["classes"] for share in one["share"].values() if share]
+    ticks = log_ticks([*there, 1.0])
+    figure.update_xaxes(type="log", tickmode="array", tickvals=ticks, ticktext=[f"{100 * tick:g} %" for tick in ticks])
+    figure.update_yaxes(autorange="reversed", tickmode="array", tickvals=list(range(len(names))), ticktext=names)
+    figure.update_layout(showlegend=True, legend={"orientation": "h", "y": 1.1})
+    return _sized(figure, len(names))
+
+
+def versions(found: pd.DataFrame) -> go.Figure:
+    """Each class's share of the pixels, version by version: `began`, `class`, `share`, `images`."""
+    figure = go.Figure()
+    names = list(dict.fromkeys(found["class"]))
+    for name, color in zip(names, of_classes(len(names)), strict=True):
+        some = found[found["class"] == name]
+        figure.add_trace(
+            go.Scatter(
+                x=some["began"],
+                y=some["share"],
+                name=short(name),
+                mode="lines+markers",
+                line={"color": css(color), "shape": "hv"},
+                customdata=some["images"],
+                hovertemplate=f"{plain(name)}: %{{y:.2%}} of the pixels, %{{customdata}} images<extra></extra>",
+            )
+        )
+    figure.update_layout(showlegend=True)
+    figure.update_xaxes(type="date")
+    figure.update_yaxes(title="share of the known pixels", tickformat=".0%", rangemode="tozero")
+    return _plain(figure, 340)
+
+
+def log_ticks(values: Sequence[float]) -> list[float]:
+    """Round numbers around values on a logarithmic axis, from one below them all to one above."""
+    low, high = max(min(values), 1e-9), max(values)
+    steps = (1, 2, 5) if high > 5 * low else (1, 1.5, 2, 3, 4, 5, 6, 8)
+    every = [
+        step * 10.0**power for power in range(math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 2) for step in steps
+    ]
+    first = max(number for number, tick in enumerate(every) if tick <= low)
+    last = min(number for number, tick in enumerate(every) if tick >= high)
+    return every[first : last + 1]
+
+
 def short(text: str, length: int = 22) -> str:
     """Shortened in the middle, as plain text."""
     kept = text if len(text) <= length else f"{text[: length // 2 - 1]}…{text[-(length // 2 - 1) :]}"
@@ -299,7 +426,11 @@ def _plain(figure: go.Figure, height: int) -> go.Figure:
     if figure.layout.showlegend is None:
         figure.update_layout(showlegend=False)
     figure.update_layout(
-        height=height, margin={"l": 10, "r": 10, "t": 30, "b": 10}, paper_bgcolor="rgba(0,0,0,0)", plot_bgcolor="rgba(0,0,0,0)"
+        modebar={"bgcolor": "rgba(0,0,0,0)", "color": NEITHER, "activecolor": BETTER},
+        height=height,
+        margin={"l": 10, "r": 10, "t": 30, "b": 10},
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
     )
     figure.update_xaxes(automargin=True)
     figure.update_yaxes(automargin=True)

@@ -91,6 +91,10 @@ class Evaluated:
         ids = self.store.manifest["id"]
         return {str(ids.iloc[row]): row for row in self.store.rows("test")}
 
+    def test_images(self) -> pd.DataFrame:
+        """`row` and `id` of every test image, in the order of the ids."""
+        return pd.DataFrame(sorted((name, row) for name, row in self._rows.items()), columns=["id", "row"])
+
     def size(self, row: int) -> tuple[int, int]:
         """Height and width of a test image.
 

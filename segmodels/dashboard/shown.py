@@ -1,21 +1,40 @@
 """What all pages have in common: how tables, charts and times look, and what is said where there is nothing to show."""
 
+import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
+import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
 from segmodels import tracking
-from segmodels.dashboard import charts
+from segmodels.dashboard import charts, palette
 from segmodels.errors import InputError
 from segmodels.records import CHAMPION, Version
+from segmodels.samples import UInt8Array
 
 MOST_DRAWN = 40
 """Candidates in a chart, the best: a table lists them all."""
 T = TypeVar("T")
+_SIGNS = re.compile(r"[\\`*_{}\[\]()#+\-.!|<>~$:&@]")
+
+
+STYLE = """<style>
+.stMainBlockContainer { padding-top: 3.5rem; padding-bottom: 3rem; }
+.stMainBlockContainer h1 { font-size: 1.9rem; padding: 0.5rem 0 0; }
+.stMainBlockContainer h3 { padding-top: 1rem; }
+</style>"""
+
+
+def icon() -> UInt8Array:
+    """A picture of a mask, for the browser's tab: a picture of Streamlit's would be fetched from elsewhere."""
+    drawn = np.zeros((32, 32, 3), np.uint8)
+    for place, color in enumerate(palette.of_classes(4)):
+        drawn[16 * (place // 2) : 16 * (place // 2) + 16, 16 * (place % 2) : 16 * (place % 2) + 16] = color
+    return drawn
 
 
 def page(title: str, explained: str) -> None:
@@ -74,6 +93,6 @@ def champions(versions: Sequence[Version]) -> dict[str, str]:
     }
 
 
-def code(text: str) -> str:
+def text(said: str) -> str:
     """Text that Markdown shows as it is."""
-    return f"`{text.replace('`', chr(0x2CB))}`"
+    return _SIGNS.sub(r"\\\g<0>", said)

@@ -3,13 +3,14 @@
 import json
 from pathlib import Path
 from threading import Lock
+from typing import Any
 
 import streamlit as st
 
 from segmodels import params, records
 from segmodels.dashboard.evaluated import Evaluated
 from segmodels.project import EVALUATED, PARAMS, PREPARED, PROGRESS, REPORTS
-from segmodels.records import CandidateRun, Retrain, Version
+from segmodels.records import CandidateRun, Prepared, Retrain, Version
 
 FRESH_S = 15
 """How old what MLflow said may be."""
@@ -59,9 +60,19 @@ def versions(name: str) -> list[Version]:
 
 
 @st.cache_data(ttl=3600, max_entries=200, show_spinner=False)
-def report(run_id: str, path: str) -> dict[str, object] | None:
+def report(run_id: str, path: str) -> dict[str, Any] | None:
     """A JSON file of a run that has ended, which does not change."""
     return records.report(run_id, path)
+
+
+@st.cache_data(ttl=3600, max_entries=8, show_spinner=False)
+def prepared(run_id: str) -> Prepared | None:
+    return records.prepared(run_id)
+
+
+@st.cache_data(ttl=3600, max_entries=32, show_spinner=False)
+def card(name: str, version: int) -> str | None:
+    return records.card(name, version)
 
 
 def live() -> dict[str, dict[str, float]]:

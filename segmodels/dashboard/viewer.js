@@ -52,8 +52,8 @@ export default function (component) {
   root.append(bar);
 
   const panes = element("div", "panes");
-  const columns = data.panes.length <= 3 ? data.panes.length : Math.ceil(data.panes.length / 2);
-  panes.style.gridTemplateColumns = `repeat(${columns}, minmax(0, 1fr))`;
+  const columns = data.panes.length <= 4 ? data.panes.length : Math.ceil(data.panes.length / 2);
+  panes.style.gridTemplateColumns = `repeat(auto-fit, minmax(max(200px, calc(${100 / columns}% - 0.5rem)), 1fr))`;
   const canvases = data.panes.map((pane) => {
     const box = element("div", "pane");
     const title = element("div", "title");

@@ -128,12 +128,12 @@ def _confusion(evaluated: Evaluated, one: str, other: str) -> None:
     left, right = st.columns(2, gap="large")
     for place, name in ((left, one), (right, other)):
         with place:
-            st.markdown(f"**{shown.code(name)}**")
+            st.markdown(f"**{shown.text(name)}**")
             pair = clicked_pair(evaluated, name)
             if pair is not None:
                 showing = evaluated.showing(name, *pair)
                 words = [evaluated.class_names[index] for index in pair]
-                st.caption(f"{shown.code(words[0])} taken for {shown.code(words[1])} in {len(showing)} images, most pixels first")
+                st.caption(f"{shown.text(words[0])} taken for {shown.text(words[1])} in {len(showing)} images, most pixels first")
                 columns = {"row": None, "id": "image", "num_pixels": "pixels"}
                 shown.table(showing[["id", "num_pixels", "row"]], columns, alt="images of this cell", key=f"cell {name}")
 

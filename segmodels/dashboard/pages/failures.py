@@ -60,7 +60,7 @@ def _images(evaluated: Evaluated, name: str, worst: pd.DataFrame) -> None:
     else:
         truth, predicted = (evaluated.class_names[index] for index in pair)
         st.subheader("Images of what was chosen")
-        st.caption(f"{shown.code(truth)} taken for {shown.code(predicted)}, most pixels first")
+        st.caption(f"{shown.text(truth)} taken for {shown.text(predicted)}, most pixels first")
         images = evaluated.showing(name, *pair)
         notes = [f"{count} pixels" for count in images["num_pixels"].head(viewer.MOST)]
     viewer.show(evaluated, images, viewer.of_one(name), notes=notes, key="image")

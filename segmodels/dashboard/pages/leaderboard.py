@@ -8,6 +8,7 @@ import streamlit as st
 from segmodels.compare import COSTS
 from segmodels.dashboard import charts, shown, source
 from segmodels.dashboard.evaluated import groups
+from segmodels.errors import InputError
 from segmodels.records import CandidateRun, Retrain
 
 NEWEST = "newest"
@@ -55,7 +56,7 @@ def show() -> None:
     st.subheader("All figures")
     _table(ranked, runs, known)
     for one in leaderboard["not_ranked"]:
-        st.warning(f"{shown.code(one['name'])} is not ranked: {one['reason']}")
+        st.warning(f"{shown.text(one['name'])} is not ranked: {one['reason']}")
 
 
 def _chosen(retrains: list[Retrain]) -> Retrain | None:
@@ -86,16 +87,13 @@ def _chosen(retrains: list[Retrain]) -> Retrain | None:
 
 
 def _label(one: Retrain) -> str:
-    outcome = (one.verdict or "").partition(":")[0]
-    return f"{shown.when(one.began)}, {one.started}: {outcome} ({one.run_id[:8]})"
+    return f"{shown.when(one.began)}, {one.started}: {one.outcome} ({one.run_id[:8]})"
 
 
 def _then(chosen: Retrain) -> dict[str, Any]:
     """The leaderboard of a retraining of before."""
     found = source.report(chosen.run_id, "reports/leaderboard.json")
     if found is None:
-        from segmodels.errors import InputError
-
         raise InputError(f"the records of {_label(chosen)} have no leaderboard any more; choose another")
     return found
 
@@ -130,7 +128,7 @@ def _told(leaderboard: dict[str, Any], ranked: list[dict[str, Any]], marked: dic
         st.metric("Put forward", leaderboard["chosen"])
         st.metric("Champion among them", "no" if champion is None else champion["name"])
         st.metric("Test images", f"{best['num_images']:,}", help=f"of {leaderboard['num_scenes']:,} scenes")
-    st.markdown(f"**Why:** {shown.code(leaderboard['reason'])}")
+    st.markdown(f"**Why:** {shown.text(leaderboard['reason'])}")
 
 
 def _drawn(ranked: list[dict[str, Any]], marked: dict[str, str]) -> list[dict[str, Any]]:
