@@ -15,10 +15,10 @@ from flows.clones import Elsewhere
 from flows.pipeline import RetrainError, Stage
 from flows.snapshot import Tree
 from flows.standing import Decision, begun_from_files, put_back, put_forward, read_leaderboard
-from segmodels import device, params, tracking
+from segmodels import compared, device, params, tracking
 from segmodels.errors import InputError
 from segmodels.params import Params
-from segmodels.project import AUGMENTED, BUNDLES, EVALUATED, PARAMS, PREPARED, RAW, REPORTS
+from segmodels.project import AUGMENTED, BUNDLES, COMPARED, EVALUATED, PARAMS, PREPARED, RAW, REPORTS
 
 
 @flow(name="retrain", flow_run_name="retraining, started {started}")
@@ -48,6 +48,7 @@ def retrain(started: str) -> Decision:
                 del failures["compare"]
             raise RetrainError(_listed(failures))
         leaderboard = read_leaderboard()
+        compared.keep(PREPARED, EVALUATED, REPORTS, COMPARED)
         runs = record(settings, leaderboard, run_id)
         decision = decide(settings, leaderboard, runs, made_from)
         publish(leaderboard, decision, runs)

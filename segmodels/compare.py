@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
-from segmodels import atomic, pictures, significance
+from segmodels import atomic, pictures, report, significance
 from segmodels.counts import INSIDE, TEST, VALIDATION, counts_of, read_counts, read_scores
 from segmodels.errors import InputError
 from segmodels.significance import Counts, Difference, Weighed
@@ -26,7 +26,7 @@ def compare(
     same_but_for_the_seed: Sequence[Sequence[str]] = (),
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Rank the candidates that were scored on the prepared test set; write `leaderboard.json`, `.md`, `.png` and `pareto.png`.
+    """Rank the candidates that were scored on the prepared test set; write `leaderboard.json`, `.md`, `.png`, `pareto.png` and `index.html`, which has all of it in one file.
 
     Put forward is the cheapest of those that on the validation images do not differ from the best by more than chance: test images that
     chose would be no fresh ones for the gate. Candidates that failed, or whose scores
@@ -70,6 +70,8 @@ def compare(
     class_names = [one["name"] for one in ranked[0]["classes"]]
     pictures.leaderboard(destination / "leaderboard.png", drawn, class_names, num_ranked=len(ranked))
     pictures.pareto(destination / "pareto.png", ranked, fronts, chosen)
+    shown = {"How good, and how certain": destination / "leaderboard.png", "What it costs": destination / "pareto.png"}
+    atomic.write_text(destination / "index.html", report.html(leaderboard, shown))
     return leaderboard
 
 

@@ -17,6 +17,7 @@ DECISIONS = WORK / "decisions"  # what was left to us, by candidate
 LEDGER = WORK / "ledger.db"  # what need not be found out twice
 SHARDS = WORK / "shards"  # what need not be packed twice: the shards of data/prepared, under other names
 PROGRESS = WORK / "progress"
+COMPARED = WORK / "compared"  # what was compared last, for people who look while another retraining works
 DURATIONS = WORK / "durations"  # what each stage took last
 FETCHED = "SEGMODELS_FETCHED"  # the variable that says that a stage's results are fetched, and never made here
 RAN = "SEGMODELS_RAN"  # the variable that names a file which a stage leaves when it runs

@@ -175,12 +175,6 @@ def card(project: str, version: int) -> str | None:
         return None
 
 
-def curve(run_id: str, metric: str) -> list[tuple[int, float]]:
-    """The values of a metric by epoch."""
-    history = tracking.connect().get_metric_history(run_id, metric)
-    return sorted((one.step, one.value) for one in history)
-
-
 def _runs(client: MlflowClient, project: str, kind: str) -> list[Run]:
     experiment = client.get_experiment_by_name(project)
     if experiment is None:

@@ -3,6 +3,7 @@
 import math
 import textwrap
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
@@ -304,7 +305,9 @@ def timeline(retrains: Sequence[Retrain]) -> go.Figure:
             )
         )
     figure.update_layout(showlegend=True, legend={"orientation": "h", "y": 1.2})
-    figure.update_xaxes(type="date")
+    first, last = min(one.began for one in retrains), max(one.began for one in retrains)
+    beside = max((last - first) / 20, timedelta(hours=1))
+    figure.update_xaxes(type="date", range=[first - beside, last + beside])
     figure.update_yaxes(type="category")
     return _plain(figure, 140 + LINE_PX * len({one.started for one in retrains}))
 

@@ -13,6 +13,7 @@ from segmodels.dashboard import files, source
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _OPTIONS = {
     "browser.gatherUsageStats": False,
+    "client.showErrorLinks": False,
     "client.toolbarMode": "viewer",  # what developers of pages are offered is none of a reader's
     "server.headless": True,
     "server.fileWatcherType": "none",

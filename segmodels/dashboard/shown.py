@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
+from PIL import Image
 
 from segmodels import tracking
 from segmodels.dashboard import charts, palette
 from segmodels.errors import InputError
 from segmodels.records import CHAMPION, Version
-from segmodels.samples import UInt8Array
 
 MOST_DRAWN = 40
 """Candidates in a chart, the best: a table lists them all."""
@@ -29,12 +29,12 @@ STYLE = """<style>
 </style>"""
 
 
-def icon() -> UInt8Array:
+def icon() -> Image.Image:
     """A picture of a mask, for the browser's tab: a picture of Streamlit's would be fetched from elsewhere."""
     drawn = np.zeros((32, 32, 3), np.uint8)
     for place, color in enumerate(palette.of_classes(4)):
         drawn[16 * (place // 2) : 16 * (place // 2) + 16, 16 * (place % 2) : 16 * (place % 2) + 16] = color
-    return drawn
+    return Image.fromarray(drawn)
 
 
 def page(title: str, explained: str) -> None:

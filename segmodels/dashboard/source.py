@@ -1,21 +1,22 @@
 """Where the pages read from, once for all who look: asked again when it may have changed."""
 
 import json
+from datetime import datetime
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
 import streamlit as st
 
-from segmodels import params, records
+from segmodels import compared, params, records
 from segmodels.dashboard.evaluated import Evaluated
-from segmodels.project import EVALUATED, PARAMS, PREPARED, PROGRESS, REPORTS
+from segmodels.project import COMPARED, EVALUATED, PARAMS, PREPARED, PROGRESS, REPORTS
 from segmodels.records import CandidateRun, Prepared, Retrain, Version
 
 FRESH_S = 15
 """How old what MLflow said may be."""
 _lock = Lock()
-_known: dict[tuple[float, float], Evaluated] = {}
+_known: dict[tuple[float, ...], Evaluated] = {}
 
 
 def project() -> str:
@@ -23,15 +24,16 @@ def project() -> str:
 
 
 def evaluated() -> Evaluated:
-    """The comparison that lies in the project now.
+    """The last comparison: as it was kept, for while a retraining makes another what lies in the project belongs to no one.
 
     Raises:
         InputError: there is none.
     """
     with _lock:
-        stamp = _stamp(REPORTS / "leaderboard.json"), _stamp(PREPARED / "manifest.parquet")
+        stamp = tuple(_stamp(path) for path in (REPORTS / "leaderboard.json", PREPARED / "manifest.parquet", COMPARED))
         if stamp not in _known:
-            found = Evaluated(PREPARED, EVALUATED, REPORTS)
+            is_kept = COMPARED.is_dir() and _stamp(COMPARED) >= _stamp(REPORTS / "leaderboard.json")
+            found = Evaluated(*(compared.folders(COMPARED) if is_kept else (PREPARED, EVALUATED, REPORTS)))
             _known.clear()
             _known[stamp] = found
         return _known[stamp]
@@ -75,10 +77,12 @@ def card(name: str, version: int) -> str | None:
     return records.card(name, version)
 
 
-def live() -> dict[str, dict[str, float]]:
-    """How far the trainings are that run now, by candidate: epoch, epochs, val_miou."""
+def live(since: datetime) -> dict[str, dict[str, float]]:
+    """How far the trainings are that have told since then, by candidate: epoch, epochs, val_miou, train_loss, seconds_left."""
     found = {}
     for path in sorted(PROGRESS.glob("*.json")) if PROGRESS.is_dir() else []:
+        if _stamp(path) < since.timestamp():
+            continue
         try:
             found[path.stem] = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError):  # it ended as we looked

@@ -8,6 +8,7 @@
 const WRONG = [213, 94, 0];
 const KEPT = 12; // images whose pixels are kept, for who goes back
 const MOST_ZOOM = 64;
+const TALLEST = 560; // CSS pixels of a pane
 
 export default function (component) {
   const { data, parentElement, setStateValue } = component;
@@ -233,12 +234,12 @@ export default function (component) {
   function paint(canvas, pane) {
     const { picture, truth, outline: edges } = view.image;
     const { width, height } = picture;
-    const side = canvas.clientWidth || 300;
+    const side = Math.min(canvas.parentElement.clientWidth || 300, (TALLEST * width) / height);
     const scale = window.devicePixelRatio || 1;
-    const tall = Math.min((side * height) / width, 560);
+    const tall = (side * height) / width;
     canvas.width = Math.round(side * scale);
     canvas.height = Math.round(tall * scale);
-    canvas.style.height = `${tall}px`;
+    Object.assign(canvas.style, { width: `${side}px`, height: `${tall}px` });
     const shown = new ImageData(new Uint8ClampedArray(picture.data), width, height);
     const labels = pane.kind === "picture" ? null : labelsOf(pane);
     const until = view.wipe * width;
@@ -251,8 +252,11 @@ export default function (component) {
         } else {
           const color = colorOf(labels[at]);
           if (color) {
+            // over gray: a color over another would be that of some other class
+            const [red, green, blue] = picture.data.subarray(4 * at, 4 * at + 3);
+            const gray = view.fill ? 0.299 * red + 0.587 * green + 0.114 * blue : null;
             for (let part = 0; part < 3; part++) {
-              shown.data[4 * at + part] = (1 - view.fill) * picture.data[4 * at + part] + view.fill * color[part];
+              shown.data[4 * at + part] = view.fill ? (1 - view.fill) * gray + view.fill * color[part] : picture.data[4 * at + part];
             }
           }
         }

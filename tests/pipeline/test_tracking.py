@@ -12,8 +12,9 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
-from segmodels import tracking
+from segmodels import records, tracking
 from segmodels.errors import TrainingError
+from segmodels.store import Store
 
 PARAMS = {"architecture": "unet", "training": {"epochs": 3}}
 
@@ -253,3 +254,42 @@ def test_the_digest_of_a_dataset_is_dvcs(tmp_path: Path) -> None:
     assert tracking.dvc_digest(tmp_path / "raw") is None
     (tmp_path / "raw.dvc").write_text("outs:\n- md5: 0123456789abcdef0123456789abcdef.dir\n  path: raw\n")
     assert tracking.dvc_digest(tmp_path / "raw") == "0123456789abcdef0123456789abcdef.dir"
+
+
+def test_a_retraining_is_read_as_it_was_written(tmp_path: Path, prepared: Path, reports: Path) -> None:
+    for number, started in enumerate(("by the clock", "by hand")):
+        with tracking.retrain_run("p", params={}, dataset=tmp_path / "raw", started=started) as run_id:
+            tracking.note_stages(
+                run_id, {"prepare": {"why": "new images", "seconds": 2.5}, "train@unet": {"why": "x", "seconds": None}}
+            )
+            tracking.conclude(run_id, reports=reports, prepared=prepared, verdict=f"keep: no better, {number}")
+    hand, clock = records.retrains("p")
+    assert (hand.started, hand.outcome, hand.reason, hand.status) == ("by hand", "keep", "no better, 1", "FINISHED")
+    assert clock.began <= hand.began and hand.seconds is not None and hand.seconds < 60
+    assert (records.report(clock.run_id, tracking.STAGES) or {})["prepare"] == {"why": "new images", "seconds": 2.5}
+    assert records.report(clock.run_id, "reports/leaderboard.json") is None  # nothing was compared
+    # the same dataset is noted once, by the first that ran on it
+    assert clock.manifest is not None and hand.manifest is None
+    found = records.prepared(clock.run_id)
+    assert found is not None and found.class_names[0] == "background"
+    assert found.manifest["id"].tolist() == Store(prepared).manifest["id"].tolist()
+    assert records.prepared(hand.run_id) is None
+
+
+def test_one_that_is_under_way_or_failed_is_told_as_that(tmp_path: Path) -> None:
+    with tracking.retrain_run("p", params={}, dataset=tmp_path / "raw", started="by hand"):
+        [running] = records.retrains("p")
+    assert (running.outcome, running.seconds, running.reason) == ("running", None, "")
+    with pytest.raises(RuntimeError), tracking.retrain_run("p", params={}, dataset=tmp_path / "raw", started="by hand"):
+        raise RuntimeError
+    assert records.retrains("p")[0].outcome == "failed"
+    assert records.retrains("another") == []
+
+
+def test_a_candidates_run_is_read_with_what_people_have_noted(tmp_path: Path, reports: Path) -> None:
+    run_id = tracking.record("p", "unet", dataset=tmp_path / "raw", reports=reports, pictures=tmp_path, parent="r" * 32)
+    tracking.connect().set_tag(run_id, "labelled by", "two people")
+    [found] = records.candidate_runs("p")
+    assert (found.name, found.retrain, found.bundle) == ("unet", "r" * 32, "b" * 64)
+    assert found.params["training.epochs"] == "3" and found.metrics["training_seconds"] == 6.0
+    assert found.tags == {"labelled by": "two people"} and found.gave_up is None

@@ -12,6 +12,8 @@ from segmodels.errors import InputError
 from segmodels.records import CandidateRun, Retrain
 
 NEWEST = "newest"
+FEW_CLASSES = 12
+"""Whose scores fit beside another chart."""
 
 
 def show() -> None:
@@ -40,6 +42,8 @@ def show() -> None:
         shown.chart(figure, "leaderboard", "test mIoU of each candidate with its 95 % interval")
         told = "A line at the right joins candidates that no more than chance tells apart." if joined else ""
         st.caption(f"{told} {len(drawn)} of {len(ranked)} candidates are drawn." if len(drawn) < len(ranked) else told)
+        if len(ranked[0]["classes"]) <= FEW_CLASSES:
+            _classes(drawn)
     with right:
         st.subheader("What it costs")
         labels = {"latency_ms": "time of an image", "num_parameters": "parameters"}
@@ -50,13 +54,18 @@ def show() -> None:
         front = [name for name in leaderboard["fronts"][cost] if name in {one["name"] for one in drawn}]
         shown.chart(charts.pareto(drawn, front, cost, marked), "pareto", f"mIoU against {labels[cost]}")
         st.caption("The line joins those that no other beats in both.")
-    st.subheader("Where each is good")
-    class_names = [one["name"] for one in ranked[0]["classes"]]
-    shown.chart(charts.classes(drawn, class_names), "classes", "IoU of every class by candidate")
+    if len(ranked[0]["classes"]) > FEW_CLASSES:
+        _classes(drawn)
     st.subheader("All figures")
     _table(ranked, runs, known)
     for one in leaderboard["not_ranked"]:
         st.warning(f"{shown.text(one['name'])} is not ranked: {one['reason']}")
+
+
+def _classes(drawn: list[dict[str, Any]]) -> None:
+    st.subheader("Where each is good")
+    class_names = [one["name"] for one in drawn[0]["classes"]]
+    shown.chart(charts.classes(drawn, class_names), "classes", "IoU of every class by candidate")
 
 
 def _chosen(retrains: list[Retrain]) -> Retrain | None:

@@ -34,16 +34,18 @@ def show() -> None:
 def _running(project: str) -> None:
     """What runs now, refreshed by itself."""
     running = [one for one in shown.or_said(lambda: source.retrains(project)) if one.status == "RUNNING"]
-    live = source.live()
-    if not running or not live:
+    if not running:
         return
     st.subheader("Running now")
     st.caption(f"Since {shown.when(running[0].began)}, started {shown.text(running[0].started)}. This part refreshes itself.")
+    live = source.live(running[0].began)
+    if not live:
+        st.caption("No training has come to the end of an epoch yet.")
     for name, now in live.items():
-        left = timedelta(seconds=round(now.get("seconds_left", 0)))
+        left = timedelta(seconds=round(now["seconds_left"]))
         done = now["epoch"] / max(1, now["epochs"])
         told = (
-            f"{shown.text(name)}: epoch {now['epoch']:.0f} of at most {now['epochs']:.0f}, loss {now.get('train_loss', 0):.4f}, validation mIoU "
+            f"{shown.text(name)}: epoch {now['epoch']} of at most {now['epochs']}, loss {now['train_loss']:.4f}, validation mIoU "
             f"{now['val_miou']:.4f}, at most {left} left"
         )
         st.progress(min(1.0, done), text=told)
