@@ -3,7 +3,7 @@
 import streamlit as st
 
 from segmodels.dashboard import shown
-from segmodels.dashboard.pages import compare, data, failures, leaderboard, model, retrains
+from segmodels.dashboard.views import compare, data, failures, leaderboard, model, retrains
 
 
 def main() -> None:

@@ -8,13 +8,14 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from streamlit import config
 from streamlit.starlette import App
 
-from segmodels.dashboard import files, source
+from segmodels.dashboard import current, files
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _OPTIONS = {
     "browser.gatherUsageStats": False,
     "client.showErrorLinks": False,
     "client.toolbarMode": "viewer",  # what developers of pages are offered is none of a reader's
+    "runner.magicEnabled": False,
     "server.headless": True,
     "server.fileWatcherType": "none",
     "theme.light.primaryColor": "#0072b2",
@@ -29,7 +30,7 @@ def build(host: str) -> App:
     allowed = [*LOOPBACK, "[::1]"] if host in LOOPBACK else ["*"]
     return App(
         Path(__file__).with_name("app.py"),
-        routes=files.routes(source.evaluated),
+        routes=files.routes(current.evaluated),
         middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=allowed)],
     )
 

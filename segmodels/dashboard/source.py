@@ -2,48 +2,21 @@
 
 import json
 from datetime import datetime
-from pathlib import Path
-from threading import Lock
 from typing import Any
 
 import streamlit as st
 
-from segmodels import compared, params, records
-from segmodels.dashboard.evaluated import Evaluated
-from segmodels.project import COMPARED, EVALUATED, PARAMS, PREPARED, PROGRESS, REPORTS
+from segmodels import params, records
+from segmodels.dashboard.current import stamp_of
+from segmodels.project import PARAMS, PROGRESS
 from segmodels.records import CandidateRun, Prepared, Retrain, Version
 
 FRESH_S = 15
 """How old what MLflow said may be."""
-_lock = Lock()
-_known: dict[tuple[float, ...], Evaluated] = {}
 
 
 def project() -> str:
     return params.read(PARAMS).project
-
-
-def evaluated() -> Evaluated:
-    """The last comparison: as it was kept, for while a retraining makes another what lies in the project belongs to no one.
-
-    Raises:
-        InputError: there is none.
-    """
-    with _lock:
-        stamp = tuple(_stamp(path) for path in (REPORTS / "leaderboard.json", PREPARED / "manifest.parquet", COMPARED))
-        if stamp not in _known:
-            is_kept = COMPARED.is_dir() and _stamp(COMPARED) >= _stamp(REPORTS / "leaderboard.json")
-            found = Evaluated(*(compared.folders(COMPARED) if is_kept else (PREPARED, EVALUATED, REPORTS)))
-            _known.clear()
-            _known[stamp] = found
-        return _known[stamp]
-
-
-def _stamp(path: Path) -> float:
-    try:
-        return path.stat().st_mtime
-    except OSError:
-        return 0.0
 
 
 @st.cache_data(ttl=FRESH_S, show_spinner=False)
@@ -81,7 +54,7 @@ def live(since: datetime) -> dict[str, dict[str, float]]:
     """How far the trainings are that have told since then, by candidate: epoch, epochs, val_miou, train_loss, seconds_left."""
     found = {}
     for path in sorted(PROGRESS.glob("*.json")) if PROGRESS.is_dir() else []:
-        if _stamp(path) < since.timestamp():
+        if stamp_of(path) < since.timestamp():
             continue
         try:
             found[path.stem] = json.loads(path.read_text(encoding="utf-8"))

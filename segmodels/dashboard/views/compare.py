@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import pandas as pd
 import streamlit as st
 
-from segmodels.dashboard import charts, shown, source, viewer
+from segmodels.dashboard import charts, current, shown, viewer
 from segmodels.dashboard.evaluated import Evaluated
 
 ORDERS = {"apart": "differ most", "won": "A better", "lost": "B better"}
@@ -13,7 +13,7 @@ ORDERS = {"apart": "differ most", "won": "A better", "lost": "B better"}
 
 def show() -> None:
     shown.page("Compare", "Two candidates on the same test images: what one wins and the other loses.")
-    evaluated = shown.or_said(source.evaluated)
+    evaluated = shown.or_said(current.evaluated)
     names = evaluated.names
     if len(names) < 2:
         st.info("There is only one candidate; add another to `candidates` in params.yaml and run `make retrain`.")

@@ -3,9 +3,9 @@
 import pandas as pd
 import streamlit as st
 
-from segmodels.dashboard import shown, source, viewer
+from segmodels.dashboard import current, shown, viewer
 from segmodels.dashboard.evaluated import Evaluated
-from segmodels.dashboard.pages.compare import clicked_pair
+from segmodels.dashboard.views.compare import clicked_pair
 from segmodels.objects import SIZES_PX
 
 BY = {"group": "scene", "size": "image size"}
@@ -16,7 +16,7 @@ def show() -> None:
     shown.page(
         "Failures", "Where a candidate fails: its worst images, what it confuses, and which kinds of images it is worse at."
     )
-    evaluated = shown.or_said(source.evaluated)
+    evaluated = shown.or_said(current.evaluated)
     chosen = evaluated.names.index(evaluated.leaderboard["chosen"])
     name = st.selectbox("Candidate", evaluated.names, index=chosen, key="candidate", bind="query-params")
     worst = evaluated.worst(name)

@@ -7,7 +7,7 @@ import pandas as pd
 import streamlit as st
 
 from segmodels import versions
-from segmodels.dashboard import charts, shown, source, viewer
+from segmodels.dashboard import charts, current, shown, source, viewer
 from segmodels.dashboard.evaluated import Evaluated
 from segmodels.project import AUGMENTED, FACTS, PREPARED
 from segmodels.records import Prepared, Retrain
@@ -113,7 +113,7 @@ def _leaks() -> None:
 def _samples() -> None:
     st.subheader("Test images with their labels")
     try:
-        evaluated: Evaluated = source.evaluated()
+        evaluated: Evaluated = current.evaluated()
     except ValueError:
         st.caption("They are shown once candidates were compared.")
         return

@@ -6,7 +6,7 @@ import pandas as pd
 import streamlit as st
 
 from segmodels.compare import COSTS
-from segmodels.dashboard import charts, shown, source
+from segmodels.dashboard import charts, current, shown, source
 from segmodels.dashboard.evaluated import groups
 from segmodels.errors import InputError
 from segmodels.records import CandidateRun, Retrain
@@ -20,7 +20,7 @@ def show() -> None:
     shown.page("Leaderboard", "Which candidate is best on the same test images, whether that is certain, and what it costs.")
     project = shown.or_said(source.project)
     chosen = _chosen(shown.or_said(lambda: source.retrains(project)))
-    leaderboard = shown.or_said(lambda: source.evaluated().leaderboard if chosen is None else _then(chosen))
+    leaderboard = shown.or_said(lambda: current.evaluated().leaderboard if chosen is None else _then(chosen))
     runs = {one.bundle: one for one in shown.or_said(lambda: source.candidate_runs(project)) if one.bundle}
     known = shown.champions(shown.or_said(lambda: source.versions(project)))
     ranked = _filtered(leaderboard["candidates"], runs)
