@@ -13,7 +13,7 @@ REMOTE_IS_SET = test -n "$$($(TOOL) dvc config core.remote 2>/dev/null)" || \
 export PATH := $(abspath $(BIN)):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo data push pull retrain up down history rollback reproduce clean-cache serve mlflow doctor check types test-fast test test-slow bench-camvid lock
+.PHONY: help setup demo data push pull retrain up down history rollback reproduce clean-cache serve dashboard mlflow doctor check types test-fast test test-slow screenshots bench-camvid lock
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -73,6 +73,9 @@ serve: setup  ## answer images with masks over HTTP, by the champion: make serve
 doctor: setup  ## say what this machine has and what is wrong
 	$(BIN)/segmodels doctor
 
+dashboard: setup  ## show in a browser which candidate is best, why, and what it gets wrong: make dashboard [PORT=8501]
+	@$(BIN)/segmodels dashboard $(if $(PORT),--port $(PORT))
+
 mlflow: setup  ## show the runs and the registry in a browser
 	$(TOOL) mlflow ui --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}"
 
@@ -97,6 +100,9 @@ test: setup  ## every test but the slow ones: under ten minutes
 test-slow: setup  ## the slow tests: whole retrainings, every network, servers that are killed
 	$(BIN)/pytest -m slow $(TWO_FILES_AT_A_TIME) --durations 30 --dist load $(ONE_FOR_EACH_ARCHITECTURE)
 	$(BIN)/pytest -m slow $(TWO_FILES_AT_A_TIME) --durations 30 $(addprefix --ignore ,$(ONE_FOR_EACH_ARCHITECTURE))
+
+screenshots: setup  ## take the pictures of docs/dashboard.md from what is in this folder
+	$(BIN)/python docs/screenshots.py
 
 bench-camvid: setup  ## CamVid against the ordinary smp loop, an hour: make bench-camvid CAMVID=<folder>
 	@test -n "$(CAMVID)" || { echo "make bench-camvid: name the folder with train.txt: make bench-camvid CAMVID=<folder>"; exit 2; }

@@ -137,8 +137,8 @@ def pareto(ranked: Sequence[dict[str, Any]], front: Sequence[str], cost: str, ma
             x=[one[cost] / unit for one in ranked],
             y=[one["miou"] for one in ranked],
             mode="markers+text",
-            text=[short(name) for name in written],
-            textposition="top center",
+            text=[f"  {short(name)}" if name else "" for name in written],
+            textposition="middle right",
             marker={"size": 11, "color": [BETTER if one["name"] in marked else NEITHER for one in ranked]},
             error_y={
                 "type": "data",

@@ -66,7 +66,7 @@ def _decided(version: Version) -> None:
         st.caption("Nothing was decided about it yet.")
     else:
         st.markdown(
-            f"Registered {shown.when(version.registered)}; decided: **{version.outcome}**. {shown.text(version.reason or '')}."
+            f"Registered {shown.when(version.registered)}; decided: **{version.outcome}**: {shown.text(version.reason or '')}."
         )
     if version.rolled_back:
         st.warning("A person has gone back from this version.")

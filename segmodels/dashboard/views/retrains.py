@@ -82,7 +82,9 @@ def _listed(found: list[Retrain]) -> Retrain | None:
 
 def _one(chosen: Retrain) -> None:
     st.subheader(f"The one of {shown.when(chosen.began)}")
-    st.markdown(f"Started {shown.text(chosen.started)}; {shown.text(chosen.outcome)}. {shown.text(chosen.reason)}")
+    st.markdown(
+        f"Started {shown.text(chosen.started)}; **{shown.text(chosen.outcome)}**: {shown.text(chosen.reason or 'nothing was decided')}."
+    )
     left, right = st.columns(2, gap="large")
     with left:
         st.markdown("**How long its stages took**")
@@ -107,7 +109,7 @@ def _one(chosen: Retrain) -> None:
 
 def _receipt(receipt: dict[str, Any]) -> None:
     against = "no champion" if receipt["champion"] is None else f"champion version {receipt['champion']}"
-    st.markdown(f"Version {receipt['version']} against {against}: **{receipt['outcome']}**. {shown.text(receipt['reason'])}.")
+    st.markdown(f"Version {receipt['version']} against {against}: **{receipt['outcome']}**: {shown.text(receipt['reason'])}.")
     if receipt["gain"] is not None:
         changes = [receipt["gain"], *receipt["classes"], *receipt["slices"]]
         shown.chart(charts.receipt(changes), "receipt", "what the version gained over the champion, with 95 % intervals")
