@@ -69,6 +69,20 @@ def history(path: ParamsPath = PARAMS) -> None:
     console.table("versions, times in UTC", ("version", "registered", "candidate", "is", "decided"), rows, names=5)
 
 
+@app.command(rich_help_panel="Look")
+def fetch(
+    version: Annotated[str, typer.Argument(help="Its number, of `make history`; or champion.")],
+    out: Annotated[Path, typer.Option(help="The folder that becomes the bundle: weights, ONNX file, card.")],
+    path: ParamsPath = PARAMS,
+) -> None:
+    """Copy a version's bundle out of the registry: to predict with, or to take its ONNX file to a device."""
+    from flows import registry
+    from segmodels.params import read
+
+    held = registry.fetch(registry.version_of(read(path).project, version), out)
+    console.say(f"{out}: {held.facts.candidate}, sha256 {held.sha256[:12]}")
+
+
 @app.command(rich_help_panel="Act")
 def up(path: ParamsPath = PARAMS) -> None:
     """Start the servers of this folder, which retrain by the clock and whenever the dataset changes; `down` ends them."""

@@ -22,7 +22,7 @@ import segmodels
 from flows.aliases import aliased
 from segmodels import atomic, backends, bundle, card, digests, tracking
 from segmodels.backends import Backend
-from segmodels.errors import BundleError
+from segmodels.errors import BundleError, InputError
 from segmodels.records import CHAMPION
 from segmodels.samples import ImageKind
 from segmodels.store import Store
@@ -180,6 +180,21 @@ def fetch(version: ModelVersion, folder: Path) -> bundle.Bundle:
             f"found {held.sha256[:12]}); promote another version"
         )
     return held
+
+
+def version_of(project: str, named: str) -> ModelVersion:
+    """A version by its number, or the champion.
+
+    Raises:
+        InputError: there is none.
+    """
+    client = tracking.connect()
+    known = {str(one.version): one for one in client.search_model_versions(f"name = '{project}'")}
+    champion = aliased(client, project, CHAMPION)
+    found = champion if named == CHAMPION else known.get(named)
+    if found is None:
+        raise InputError(f"{named}: is no version of {project}; there are {', '.join(sorted(known, key=int)) or 'none yet'}")
+    return found
 
 
 def champion_version(project: str) -> ModelVersion | None:

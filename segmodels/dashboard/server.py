@@ -18,6 +18,7 @@ _OPTIONS = {
     "runner.magicEnabled": False,
     "server.headless": True,
     "server.fileWatcherType": "none",
+    "server.maxUploadSize": 50,  # megabytes
     "theme.light.primaryColor": "#0072b2",
     "theme.dark.primaryColor": "#56b4e9",
 }

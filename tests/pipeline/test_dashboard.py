@@ -260,6 +260,21 @@ def test_a_retraining_is_told_with_its_receipt_and_the_version_with_its_lineage(
     expect(page.get_by_text('mlflow.pyfunc.load_model("models:/tiny@champion")')).to_be_visible()
 
 
+def test_a_version_is_tried_on_an_image_of_ones_own(project: Project, address: str, page: Page, tmp_path: Path) -> None:
+    opened(page, f"{address}/model")
+    own = sorted((project.folder / "data" / "raw" / "images").iterdir())[0]
+    (tmp_path / "no image.png").write_bytes(b"no image")
+    for path, told in ((tmp_path / "no image.png", "this does not begin as PNG"), (own, "with the mask over it")):
+        page.locator("input[type=file]").set_input_files(path)
+        expect(page.get_by_text(told)).to_be_visible(timeout=120_000)
+
+
+def test_an_image_is_seen_through_every_champion(address: str, page: Page) -> None:
+    opened(page, f"{address}/retrains?machine=true")
+    expect(page.get_by_text("version 1", exact=True)).to_be_visible(timeout=120_000)
+    assert page.get_by_test_id("stImage").count() == 2
+
+
 def test_it_answers_to_no_other_name_and_before_anything_was_compared_says_what_to_do(
     address: str, browser: Browser, tmp_path: Path
 ) -> None:

@@ -1,8 +1,12 @@
 """The versions of a registry, and the way back to one of them."""
 
+from pathlib import Path
+
 import pytest
 
+from flows import registry
 from flows.rollback import rollback
+from segmodels import bundle
 from segmodels.errors import BundleError, InputError
 from segmodels.records import versions
 from tests.pipeline.test_registry import OPEN, Registry, models  # noqa: F401  a fixture
@@ -55,3 +59,14 @@ def test_nobody_is_sent_to_what_is_damaged_or_was_never_decided(models: Registry
     with pytest.raises(InputError, match="nothing was decided about 1"):
         rollback("p")
     assert models.champion() == "2"
+
+
+def test_a_version_is_fetched_by_its_number_or_as_the_champion(models: Registry, tmp_path: Path) -> None:  # noqa: F811
+    models.decide(1)
+    for named in ("1", "champion"):
+        held = registry.fetch(registry.version_of("p", named), tmp_path / named)
+        assert held.sha256 == bundle.load(tmp_path / named).sha256 == bundle.digest(models.folder / "all_1_of_5")
+    with pytest.raises(InputError, match="7: is no version of p; there are 1"):
+        registry.version_of("p", "7")
+    with pytest.raises(InputError, match="champion: is no version of q; there are none yet"):
+        registry.version_of("q", "champion")

@@ -5,7 +5,8 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from segmodels.dashboard import shown, source
+from segmodels.dashboard import shown, source, trying
+from segmodels.errors import InputError
 from segmodels.records import CHAMPION, CandidateRun, Version
 
 LINEAGE = {
@@ -50,10 +51,34 @@ def show() -> None:
         _lineage(version, run)
     with right:
         _loading(project, version)
+    _trying(version)
     card = source.card(project, version.version)
     if card is not None:
         with st.expander("The card that lies in the bundle"):
             st.code(card, language="markdown", wrap_lines=True)
+
+
+def _trying(version: Version) -> None:
+    st.subheader("Try it on an image of your own")
+    dropped = st.file_uploader(
+        "An image", type=["png", "jpg", "jpeg", "tif", "tiff", "webp", "bmp"], help="It stays on this machine, and is not kept."
+    )
+    if dropped is None:
+        return
+    content = dropped.getvalue()
+    try:
+        overlay = _overlay(version.tags["segmodels.bundle_sha256"], content, version)
+    except InputError as error:
+        st.error(shown.text(str(error)))
+        return
+    left, right = st.columns(2, gap="large")
+    left.image(content, caption="the image")
+    right.image(overlay, caption="with the mask over it")
+
+
+@st.cache_data(max_entries=16, show_spinner="the version predicts; the first time takes some seconds")
+def _overlay(bundle_sha256: str, content: bytes, _version: Version) -> bytes:
+    return trying.of_upload(_version, content)
 
 
 def _called(version: Version) -> str:

@@ -6,11 +6,14 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from segmodels.dashboard import charts, receipts, shown, source
+from segmodels.dashboard import charts, current, receipts, shown, source, trying
+from segmodels.errors import InputError
 from segmodels.records import Retrain, Version
 from segmodels.tracking import STAGES
 
 REFRESH_S = 3
+MACHINE_IMAGES = 50
+"""That the time machine offers."""
 
 
 def show() -> None:
@@ -28,6 +31,7 @@ def show() -> None:
     if chosen is not None:
         _one(chosen)
     _champions(versions)
+    _time_machine(versions)
 
 
 @st.fragment(run_every=REFRESH_S)
@@ -143,3 +147,41 @@ def _champions(versions: list[Version]) -> None:
     columns = {"registered": st.column_config.DatetimeColumn("registered", format="YYYY-MM-DD HH:mm")}
     shown.table(rows, columns, alt="every version and what was decided about it", key="versions")
     st.caption("`make rollback VERSION=<n>` makes a version champion again.")
+
+
+def _time_machine(versions: list[Version]) -> None:
+    """One image through every champion."""
+    st.subheader("Time machine")
+    champions = {one.version: one for one in versions if one.outcome == "promote"}
+    numbers = sorted(champions)
+    try:
+        evaluated = current.evaluated()
+    except InputError:
+        numbers = []
+    if not numbers:
+        st.caption("Once there are champions and test images, one of the images is shown here as each of the champions sees it.")
+        return
+    st.caption("A test image as each champion sees it, from the first to the present one.")
+    worst = evaluated.worst(evaluated.leaderboard["chosen"]).head(MACHINE_IMAGES)
+    left, right = st.columns([1, 2])
+    rows = [int(row) for row in worst["row"]]
+    names = dict(zip(rows, worst["id"], strict=True))
+    row = left.selectbox("Image", rows, format_func=names.__getitem__, help="Those that the present candidate is worst at.")
+    number = right.select_slider("Version", numbers, value=numbers[-1]) if len(numbers) > 1 else numbers[0]
+    if not st.toggle(
+        "Predict", help="Each champion that was not asked yet takes some seconds.", key="machine", bind="query-params"
+    ):
+        return
+    try:
+        overlay = _seen_by(champions[number].tags["segmodels.bundle_sha256"], evaluated.version, row, champions[number])
+    except InputError as error:
+        st.error(shown.text(str(error)))
+        return
+    first, second = st.columns(2, gap="large")
+    first.image(evaluated.picture(row), caption=shown.text(str(names[row])))
+    second.image(overlay, caption=f"version {number}")
+
+
+@st.cache_data(max_entries=64, show_spinner="the version predicts; the first time takes some seconds")
+def _seen_by(bundle_sha256: str, compared: str, row: int, _version: Version) -> bytes:
+    return trying.of_test_images(_version, {row: current.evaluated().store.image(row)})[row]
