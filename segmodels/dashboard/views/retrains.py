@@ -14,6 +14,7 @@ from segmodels.tracking import STAGES
 REFRESH_S = 3
 MACHINE_IMAGES = 50
 """That the time machine offers."""
+SHOWN_PX = 480
 
 
 def show() -> None:
@@ -178,8 +179,8 @@ def _time_machine(versions: list[Version]) -> None:
         st.error(shown.text(str(error)))
         return
     first, second = st.columns(2, gap="large")
-    first.image(evaluated.picture(row), caption=shown.text(str(names[row])))
-    second.image(overlay, caption=f"version {number}")
+    first.image(evaluated.picture(row), caption=shown.text(str(names[row])), width=SHOWN_PX)
+    second.image(overlay, caption=f"version {number}", width=SHOWN_PX)
 
 
 @st.cache_data(max_entries=64, show_spinner="the version predicts; the first time takes some seconds")
