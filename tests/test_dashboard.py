@@ -3,6 +3,8 @@
 import io
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ from starlette.testclient import TestClient
 from segmodels import compared, report
 from segmodels.dashboard import charts, files, palette, receipts
 from segmodels.dashboard.evaluated import Evaluated, groups
+from segmodels.dashboard.fresh import Fresh
 from segmodels.dataset import open_dataset
 from segmodels.errors import InputError
 from segmodels.samples import OKABE_ITO, UInt8Array
@@ -231,3 +234,30 @@ def test_it_starts_without_torch() -> None:
     """It is to start in a second and to stay small."""
     modules = "segmodels.dashboard.evaluated, segmodels.dashboard.charts, segmodels.dashboard.files"
     subprocess.run([sys.executable, "-c", f"import sys; import {modules}; sys.exit('torch' in sys.modules)"], check=True)
+
+
+def test_nobody_but_the_first_waits_for_what_is_read_elsewhere() -> None:
+    asked, may_answer, wrong = list[str](), threading.Event(), list[Exception]()
+
+    def read(name: str) -> int:
+        asked.append(name)
+        assert len(asked) == 1 or may_answer.wait(10)
+        if wrong:
+            raise wrong[0]
+        return len(asked)
+
+    fresh = Fresh(read, seconds=0)
+    assert [fresh("a"), fresh("a")] == [1, 1]  # it is old already, and read again behind the scenes
+    may_answer.set()
+    until = time.monotonic() + 10
+    while fresh("a") == 1:
+        assert time.monotonic() < until
+    wrong.append(ValueError("MLflow is away"))
+    told = ""
+    while not told:
+        assert time.monotonic() < until
+        try:
+            fresh("a")
+        except ValueError as error:
+            told = str(error)
+    assert told == "MLflow is away"

@@ -1,12 +1,16 @@
-"""The comparison that is shown now, the same to all who look: read again when another was made."""
+"""What is shown now, the same to all who look: the last comparison, and what MLflow has; read again when it may have changed."""
 
+from contextlib import suppress
 from pathlib import Path
 from threading import Lock
 
-from segmodels import compared
+from segmodels import compared, params, records
 from segmodels.dashboard.evaluated import Evaluated
-from segmodels.project import COMPARED, EVALUATED, PREPARED, REPORTS
+from segmodels.dashboard.fresh import Fresh
+from segmodels.project import COMPARED, EVALUATED, PARAMS, PREPARED, REPORTS
 
+FRESH_S = 5
+"""How old what MLflow said may be when somebody asks."""
 _lock = Lock()
 _known: dict[tuple[float, ...], Evaluated] = {}
 
@@ -33,3 +37,22 @@ def stamp_of(path: Path) -> float:
         return path.stat().st_mtime
     except OSError:
         return 0.0
+
+
+def project() -> str:
+    """What this folder's models are called in the registry."""
+    return params.read(PARAMS).project
+
+
+retrains = Fresh(records.retrains, FRESH_S)
+candidate_runs = Fresh(records.candidate_runs, FRESH_S)
+versions = Fresh(records.versions, FRESH_S)
+
+
+def warm() -> None:
+    """Read all of it, so that who looks first need not wait; what is wrong is told to whoever looks."""
+    with suppress(Exception):
+        evaluated()
+    with suppress(Exception):
+        for read in (retrains, candidate_runs, versions):
+            read(project())

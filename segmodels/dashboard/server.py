@@ -1,5 +1,6 @@
 """Serves the dashboard: Streamlit's pages, and the images beside them, from one address."""
 
+import threading
 from pathlib import Path
 
 import uvicorn
@@ -40,4 +41,5 @@ def serve(host: str, port: int) -> None:
     """Answer until somebody ends it."""
     config.set_option("server.address", host)
     config.set_option("server.port", port)
+    threading.Thread(target=current.warm, daemon=True).start()
     uvicorn.run(build(host), host=host, port=port, log_level="warning", server_header=False)

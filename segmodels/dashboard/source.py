@@ -1,4 +1,4 @@
-"""Where the pages read from, once for all who look: asked again when it may have changed."""
+"""What the pages read of single runs and versions, kept while it is asked for."""
 
 import json
 from datetime import datetime
@@ -6,38 +6,23 @@ from typing import Any
 
 import streamlit as st
 
-from segmodels import params, records
+from segmodels import records
 from segmodels.dashboard.current import stamp_of
-from segmodels.project import PARAMS, PROGRESS
-from segmodels.records import CandidateRun, Prepared, Retrain, Version
-
-FRESH_S = 15
-"""How old what MLflow said may be."""
-
-
-def project() -> str:
-    return params.read(PARAMS).project
-
-
-@st.cache_data(ttl=FRESH_S, show_spinner=False)
-def retrains(name: str) -> list[Retrain]:
-    return records.retrains(name)
-
-
-@st.cache_data(ttl=FRESH_S, show_spinner=False)
-def candidate_runs(name: str) -> list[CandidateRun]:
-    return records.candidate_runs(name)
-
-
-@st.cache_data(ttl=FRESH_S, show_spinner=False)
-def versions(name: str) -> list[Version]:
-    return records.versions(name)
+from segmodels.project import PROGRESS
+from segmodels.records import Prepared
 
 
 @st.cache_data(ttl=3600, max_entries=200, show_spinner=False)
-def report(run_id: str, path: str) -> dict[str, Any] | None:
-    """A JSON file of a run that has ended, which does not change."""
+def _report(run_id: str, path: str) -> dict[str, Any] | None:
     return records.report(run_id, path)
+
+
+def report(run_id: str, path: str) -> dict[str, Any] | None:
+    """A JSON file of a run, which does not change once it is there."""
+    found: dict[str, Any] | None = _report(run_id, path)
+    if found is None:
+        _report.clear(run_id, path)
+    return found
 
 
 @st.cache_data(ttl=3600, max_entries=8, show_spinner=False)

@@ -18,12 +18,12 @@ LISTED = 500
 
 def show() -> None:
     shown.page("Data", "What the models learn from: versions over time, class shares, what changed, what leaks.")
-    project = shown.or_said(source.project)
+    project = shown.or_said(current.project)
     if not (PREPARED / "dataset.json").is_file():
         st.info("No dataset was prepared yet; run `make retrain`, or `make demo` for a first look.", icon=":material/info:")
         return
     _now()
-    _over_time(shown.or_said(lambda: source.retrains(project)))
+    _over_time(shown.or_said(lambda: current.retrains(project)))
     _leaks()
     _samples()
     _augmented()

@@ -18,11 +18,11 @@ FEW_CLASSES = 12
 
 def show() -> None:
     shown.page("Leaderboard", "Which candidate is best on the same test images, whether that is certain, and what it costs.")
-    project = shown.or_said(source.project)
-    chosen = _chosen(shown.or_said(lambda: source.retrains(project)))
+    project = shown.or_said(current.project)
+    chosen = _chosen(shown.or_said(lambda: current.retrains(project)))
     leaderboard = shown.or_said(lambda: current.evaluated().leaderboard if chosen is None else _then(chosen))
-    runs = {one.bundle: one for one in shown.or_said(lambda: source.candidate_runs(project)) if one.bundle}
-    known = shown.champions(shown.or_said(lambda: source.versions(project)))
+    runs = {one.bundle: one for one in shown.or_said(lambda: current.candidate_runs(project)) if one.bundle}
+    known = shown.champions(shown.or_said(lambda: current.versions(project)))
     ranked = _filtered(leaderboard["candidates"], runs)
     if not ranked:
         st.info("No candidate has what you ask for; take a filter away.")

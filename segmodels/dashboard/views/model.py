@@ -5,7 +5,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from segmodels.dashboard import shown, source, trying
+from segmodels.dashboard import current, shown, source, trying
 from segmodels.errors import InputError
 from segmodels.records import CHAMPION, CandidateRun, Version
 
@@ -25,8 +25,8 @@ def show() -> None:
         "Model card",
         "Any version of the registry: from the champion to its dataset, commit and params; what it scores; how to load it.",
     )
-    project = shown.or_said(source.project)
-    versions = shown.or_said(lambda: source.versions(project))
+    project = shown.or_said(current.project)
+    versions = shown.or_said(lambda: current.versions(project))
     if not versions:
         st.info("No version was registered yet; run `make retrain`, or `make demo` for a first look.", icon=":material/info:")
         return
@@ -41,7 +41,7 @@ def show() -> None:
         bind="query-params",
     )
     version = versions[numbers.index(number)]
-    run = next((one for one in source.candidate_runs(project) if one.run_id == version.run_id), None)
+    run = next((one for one in current.candidate_runs(project) if one.run_id == version.run_id), None)
     scores: dict[str, Any] | None = source.report(version.run_id, "reports/scores.json")
     _decided(version)
     if scores is not None:

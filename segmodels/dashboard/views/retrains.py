@@ -19,13 +19,13 @@ SHOWN_PX = 480
 
 def show() -> None:
     shown.page("Retrains", "What started each retraining, how long it took, what was decided about its best candidate, and why.")
-    project = shown.or_said(source.project)
-    found = shown.or_said(lambda: source.retrains(project))
+    project = shown.or_said(current.project)
+    found = shown.or_said(lambda: current.retrains(project))
     if not found:
         st.info("Nothing was retrained yet; run `make retrain`, or `make demo` for a first look.", icon=":material/info:")
         return
     _running(project)
-    versions = shown.or_said(lambda: source.versions(project))
+    versions = shown.or_said(lambda: current.versions(project))
     st.subheader("Every retraining")
     shown.chart(charts.timeline(found), "retrainings", "when each retraining began, by what started it, and what came out")
     chosen = _listed(found)
@@ -38,7 +38,7 @@ def show() -> None:
 @st.fragment(run_every=REFRESH_S)
 def _running(project: str) -> None:
     """What runs now, refreshed by itself."""
-    running = [one for one in shown.or_said(lambda: source.retrains(project)) if one.status == "RUNNING"]
+    running = [one for one in shown.or_said(lambda: current.retrains(project)) if one.status == "RUNNING"]
     if not running:
         return
     st.subheader("Running now")
