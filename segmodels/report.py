@@ -13,7 +13,7 @@ body { font: 15px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto
 h1 { font-size: 1.7rem; } h2 { font-size: 1.2rem; margin-top: 2rem; } img { max-width: 100%; background: #fff; }
 .wide { overflow-x: auto; } table { border-collapse: collapse; } td, th { padding: 0.25rem 0.8rem 0.25rem 0; text-align: left; white-space: nowrap; }
 th { border-bottom: 1px solid #999; } td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; }
-tr.chosen { font-weight: 600; } .reason { font-size: 1.05rem; }
+th:not(:first-child):not(:last-child) { text-align: right; } tr.chosen { font-weight: 600; } .reason { font-size: 1.05rem; }
 @media (prefers-color-scheme: dark) { body { color: #e6e6e6; background: #161616; } }
 """
 

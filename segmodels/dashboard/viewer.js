@@ -1,7 +1,8 @@
 // Pictures of test images side by side: the picture, the truth, what candidates predicted and where they are wrong. Labels come as gray PNGs
 // whose values are class indices, and are coloured here: what is shown can change without asking anybody.
 //
-// data: { images: [{row, name, note}], row, panes: [{title, kind, candidate}], classes: [{name, color}], overlap, part, version, void }
+// data: { images: [{row, name, note}], order, row, panes: [{title, kind, candidate}], classes: [{name, color}], overlap, part, version, void }
+// order: another one where the images come in another order: then the row that is given is shown, whichever was.
 // kind: "picture", "truth", "prediction" or "errors"; row and part are where to begin.
 // State that Python is told: row.
 
@@ -14,11 +15,13 @@ export default function (component) {
   const { data, parentElement, setStateValue } = component;
   const root = parentElement.querySelector(".viewer");
   // a rerun of the page calls this again: what was zoomed and chosen stays
-  const view = (root.view ??= { row: null, x: 0, y: 0, zoom: 1, fill: 0.6, wipe: 1, contour: true, cache: new Map(), told: null });
-  if (data.row !== view.told) {
+  const view = (root.view ??= { row: null, x: 0, y: 0, zoom: 1, fill: 0.6, wipe: 1, contour: true, cache: new Map(), told: new Set() });
+  // a row that we have told comes back with the page's next run, when somebody may have gone on already
+  if (data.order !== view.order || (data.row !== view.given && !view.told.has(data.row))) {
     view.row = data.row;
-    view.told = data.row;
+    view.told.clear();
   }
+  Object.assign(view, { given: data.row, order: data.order });
   if (!data.images.some((image) => image.row === view.row)) view.row = data.images.length ? data.images[0].row : null;
   view.part ??= data.part;
   root.replaceChildren();
@@ -134,7 +137,7 @@ export default function (component) {
     const next = place() + by;
     if (next < 0 || next >= data.images.length) return;
     view.row = data.images[next].row;
-    view.told = view.row;
+    view.told.add(view.row);
     setStateValue("row", view.row);
     show();
   }

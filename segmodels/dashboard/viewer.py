@@ -49,11 +49,14 @@ def of_two(one: str, other: str) -> list[Pane]:
     ]
 
 
-def show(evaluated: Evaluated, images: pd.DataFrame, panes: Sequence[Pane], *, notes: Sequence[str], key: str) -> None:
+def show(
+    evaluated: Evaluated, images: pd.DataFrame, panes: Sequence[Pane], *, notes: Sequence[str], order: str, key: str
+) -> None:
     """The images of a table (`row`, `id`) in its order, beginning with the one in the address; the address follows.
 
     Args:
         notes: what is written beside each image's name.
+        order: names the order: where it is another than before, its first image is shown.
         key: names the parameter of the address.
     """
     rows = [int(row) for row in images["row"].head(MOST)]
@@ -61,6 +64,9 @@ def show(evaluated: Evaluated, images: pd.DataFrame, panes: Sequence[Pane], *, n
         st.info("There is no image to show here.")
         return
     colors = palette.of_classes(len(evaluated.class_names))
+    if st.session_state.setdefault(f"order {key}", order) != order:
+        st.session_state[f"order {key}"] = order
+        st.query_params.pop(key, None)
     asked = st.query_params.get(key, "")
     row = int(asked) if asked.isdigit() and int(asked) in rows else rows[0]
 
@@ -72,6 +78,7 @@ def show(evaluated: Evaluated, images: pd.DataFrame, panes: Sequence[Pane], *, n
         "images": [
             {"row": one, "name": str(name), "note": note} for one, name, note in zip(rows, images["id"], notes, strict=False)
         ],
+        "order": order,
         "row": row,
         "panes": [asdict(pane) for pane in panes],
         "classes": [{"name": name, "color": list(color)} for name, color in zip(evaluated.class_names, colors, strict=True)],

@@ -172,6 +172,18 @@ def test_a_view_has_an_address_that_brings_it_back(address: str, page: Page, bro
     expect(page.locator(f".viewer[data-row='{first['row']}']")).to_be_visible()
 
 
+def test_who_goes_on_fast_is_not_taken_back_and_another_order_begins_at_its_first(address: str, page: Page) -> None:
+    opened(page, f"{address}/compare")
+    viewer(page)
+    for _ in range(5):
+        page.locator(".viewer").press("j")
+    page.wait_for_timeout(4000)  # the page has run for each of them
+    assert re.search(r", 6 of \d+$", viewer(page)["note"])
+    page.get_by_text("B better", exact=True).click()
+    expect(page.locator(".viewer .note")).to_have_text(re.compile(r", 1 of \d+$"))
+    assert "image=" not in page.url
+
+
 def test_two_candidates_are_compared_image_by_image(project: Project, address: str, page: Page) -> None:
     opened(page, f"{address}/compare")
     first, second = project.leaderboard["candidates"]

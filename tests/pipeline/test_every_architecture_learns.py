@@ -22,16 +22,16 @@ EVERY = [(name, catalog.default("architectures", name, "encoder")) for name in c
     ("unet", "plain")
 ]
 USUAL = (2, 0.002)
-OWN = {"fcn": (4, 0.002), "pspnet": (4, 0.002), "deeplabv3": (6, 0.002), "segnet": (3, 0.002), "dpt": (3, 0.0005)}
+OWN = {"fcn": (4, 0.002), "pspnet": (4, 0.002), "deeplabv3": (6, 0.002), "segnet": (4, 0.002), "dpt": (4, 0.0005)}
 """Epochs and learning rate. Of three the logits have an eighth of the image's size, of which a small shape is mostly border; SegNet
 joins no features of the encoder to the decoder's; the last is a vision transformer."""
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A thousand of the demo's images at half the size, prepared, with a recipe that but flips them."""
+    """Five hundred of the demo's images at half the size, prepared, with a recipe that but flips them."""
     folder = tmp_path_factory.mktemp("data")
-    shapes.write(folder / "raw", count=1000, size_px=SIZE, seed=0)
+    shapes.write(folder / "raw", count=500, size_px=SIZE, seed=0)
     prepared_at(open_dataset(folder / "raw"), folder / "store", val=0.15, test=0.2)
     flips = {"min_scale": 1.0, "affine": 0.0, "color": 0.0, "noise": 0.0, "erase": 0.0}
     augment.augment(folder / "store", folder / "recipe", recipe="light", options=flips, size_px=SIZE, seed=0)
@@ -52,7 +52,7 @@ def test_it_learns_the_drawn_images(data: Path, tmp_path: Path, name: str, encod
         schedule="cosine",
         schedule_options={},
         optimization=Optimization(learning_rate=learning_rate, weight_decay=0.01, warmup_epochs=1, gradient_clip=5.0),
-        settings=Settings(size_px=SIZE, epochs=epochs, batch_size=8, seed=0),
+        settings=Settings(size_px=SIZE, epochs=epochs, batch_size=4, seed=0),
     )
     places = Places(
         data / "store",
@@ -67,4 +67,4 @@ def test_it_learns_the_drawn_images(data: Path, tmp_path: Path, name: str, encod
     images = score(store, Predictor(bundle.load(tmp_path / "bundle")))
     miou = summarise(images, trained(store.classes), overlap=False)["miou"]
     print(f"{name} on {encoder}: {miou:.4f}")
-    assert miou >= 0.65  # the worst has 0.73; what finds but the background has 0.2
+    assert miou >= 0.65  # the worst has 0.69; what finds but the background has 0.2

@@ -80,7 +80,7 @@ def _images(evaluated: Evaluated, one: str, other: str, flips: pd.DataFrame) -> 
     notes = [
         f"A {a:.3f}, B {b:.3f}" for a, b in zip(flips["one"].head(viewer.MOST), flips["other"].head(viewer.MOST), strict=True)
     ]
-    viewer.show(evaluated, flips, viewer.of_two(one, other), notes=notes, key="image")
+    viewer.show(evaluated, flips, viewer.of_two(one, other), notes=notes, order=f"{order} {one} {other}", key="image")
     with st.expander("All images as a table"):
         columns = {
             "row": None,

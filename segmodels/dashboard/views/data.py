@@ -119,7 +119,12 @@ def _samples() -> None:
         return
     images = evaluated.test_images()
     viewer.show(
-        evaluated, images, [viewer.Pane("image", "picture"), viewer.Pane("truth", "truth")], notes=[""] * len(images), key="image"
+        evaluated,
+        images,
+        [viewer.Pane("image", "picture"), viewer.Pane("truth", "truth")],
+        notes=[""] * len(images),
+        order="by name",
+        key="image",
     )
 
 

@@ -63,7 +63,7 @@ def _images(evaluated: Evaluated, name: str, worst: pd.DataFrame) -> None:
         st.caption(f"{shown.text(truth)} taken for {shown.text(predicted)}, most pixels first")
         images = evaluated.showing(name, *pair)
         notes = [f"{count} pixels" for count in images["num_pixels"].head(viewer.MOST)]
-    viewer.show(evaluated, images, viewer.of_one(name), notes=notes, key="image")
+    viewer.show(evaluated, images, viewer.of_one(name), notes=notes, order=f"{name} {pair}", key="image")
     with st.expander("All images as a table"):
         columns = {
             "row": None,
