@@ -79,7 +79,7 @@ def fetch(
     from flows import registry
     from segmodels.params import read
 
-    held = registry.fetch(registry.version_of(read(path).project, version), out)
+    held = registry.copied(registry.version_of(read(path).project, version), out)
     console.say(f"{out}: {held.facts.candidate}, sha256 {held.sha256[:12]}")
 
 

@@ -132,11 +132,12 @@ def _timed(name: str) -> Iterator[dict[str, str]]:
         atomic.write_text(DURATIONS / name, f"{time.monotonic() - began:.1f}")
 
 
-def durations() -> dict[str, float]:
-    """The seconds that each stage took when it last ran to its end, by its name."""
+def durations(since: float = 0.0) -> dict[str, float]:
+    """The seconds that each stage took when it last ran to its end, by its name; of those that have since then (seconds since 1970)."""
     if not DURATIONS.is_dir():
         return {}
-    return {path.name: float(path.read_text()) for path in DURATIONS.iterdir() if not path.name.startswith(".")}
+    noted = [path for path in DURATIONS.iterdir() if not path.name.startswith(".") and path.stat().st_mtime >= since]
+    return {path.name: float(path.read_text()) for path in noted}
 
 
 def discard(stages: Sequence[Stage]) -> None:
@@ -182,6 +183,7 @@ def _watched(candidate: str) -> Iterator[None]:
         watcher.join()
     if live.exists():
         _show(artifact, candidate, json.loads(live.read_text(encoding="utf-8")))
+        live.unlink()  # it trains no more
 
 
 def _show(artifact: Any, candidate: str, now: dict[str, Any]) -> None:

@@ -23,7 +23,7 @@ from flows.aliases import aliased
 from segmodels import atomic, backends, bundle, card, digests, tracking
 from segmodels.backends import Backend
 from segmodels.errors import BundleError, InputError
-from segmodels.records import CHAMPION
+from segmodels.records import CHAMPION, is_gone
 from segmodels.samples import ImageKind
 from segmodels.store import Store
 
@@ -76,17 +76,10 @@ def test_set(client: MlflowClient, project: str) -> dict[str, str]:
     try:
         found: dict[str, str] = mlflow.artifacts.load_dict(f"runs:/{run_id}/{_TEST_SET}")
     except MlflowException as error:
-        if _is_gone(error):
+        if is_gone(error):
             raise BundleError(f"{_TEST_SET} of run {run_id} is gone") from error
         raise
     return found
-
-
-def _is_gone(error: MlflowException) -> bool:
-    """Whether the server says that there is nothing, rather than that it cannot answer."""
-    return (
-        error.error_code == "RESOURCE_DOES_NOT_EXIST" or isinstance(error.__cause__, FileNotFoundError) or "No such" in str(error)
-    )
 
 
 def registered(client: MlflowClient, project: str, folder: Path, best: dict[str, Any], run_id: str) -> ModelVersion:
@@ -167,7 +160,7 @@ def fetch(version: ModelVersion, folder: Path) -> bundle.Bundle:
         try:
             mlflow.artifacts.download_artifacts(f"models:/{version.name}/{version.version}", dst_path=fetched)
         except MlflowException as error:
-            if not _is_gone(error):
+            if not is_gone(error):
                 raise
         facts = next(Path(fetched).rglob(bundle.FACTS), None)
         if facts is None:
@@ -180,6 +173,22 @@ def fetch(version: ModelVersion, folder: Path) -> bundle.Bundle:
             f"found {held.sha256[:12]}); promote another version"
         )
     return held
+
+
+def copied(version: ModelVersion, folder: Path) -> bundle.Bundle:
+    """`fetch` to where a person says: what lies there already and is not this very bundle stays.
+
+    Raises:
+        InputError: something else lies there.
+    """
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        try:
+            there = bundle.load(folder).sha256
+        except BundleError:
+            there = "something else"
+        if there != version.tags[_BUNDLE]:
+            raise InputError(f"--out: {folder} is there already and is not version {version.version}; name a new folder")
+    return fetch(version, folder)
 
 
 def version_of(project: str, named: str) -> ModelVersion:

@@ -1,5 +1,6 @@
 """The flow `retrain`: what has changed is made anew, compared, registered, and promoted if it is better."""
 
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -16,9 +17,10 @@ from flows.pipeline import RetrainError, Stage
 from flows.snapshot import Tree
 from flows.standing import Decision, begun_from_files, put_back, put_forward, read_leaderboard
 from segmodels import compared, device, params, tracking
+from segmodels.compared import Folders
 from segmodels.errors import InputError
 from segmodels.params import Params
-from segmodels.project import AUGMENTED, BUNDLES, COMPARED, EVALUATED, PARAMS, PREPARED, RAW, REPORTS
+from segmodels.project import AUGMENTED, BUNDLES, COMPARED, EVALUATED, FACTS, PARAMS, PREPARED, RAW, REPORTS
 
 
 @flow(name="retrain", flow_run_name="retraining, started {started}")
@@ -40,15 +42,16 @@ def retrain(started: str) -> Decision:
         put_back(settings.project)  # before hours of training: it is served meanwhile
         stages = pipeline.stale(begun_from_files(settings))
         explanation.note(stages, started=started, now=datetime.now(UTC))
+        began = time.time()
         failures = _ran(settings, stages, run_id)
-        tracking.note_stages(run_id, _told(stages, failures))
+        tracking.note_stages(run_id, _told(stages, failures, pipeline.durations(since=began)))
         if "compare" in failures:
             evaluations = {stage.name for stage in stages if stage.kind == "evaluate"}
             if evaluations and evaluations <= failures.keys():  # then there was nothing to compare
                 del failures["compare"]
             raise RetrainError(_listed(failures))
         leaderboard = read_leaderboard()
-        compared.keep(PREPARED, EVALUATED, REPORTS, COMPARED)
+        compared.keep(Folders(PREPARED, EVALUATED, REPORTS, FACTS), COMPARED)
         runs = record(settings, leaderboard, run_id)
         decision = decide(settings, leaderboard, runs, made_from)
         publish(leaderboard, decision, runs)
@@ -58,11 +61,14 @@ def retrain(started: str) -> Decision:
     return decision
 
 
-def _told(stages: Sequence[Stage], failures: dict[str, str | None]) -> dict[str, dict[str, Any]]:
-    """Of each stage why it was due, and how many seconds it took, or that it failed."""
-    took = pipeline.durations()
+def _told(stages: Sequence[Stage], failures: dict[str, str | None], took: dict[str, float]) -> dict[str, dict[str, Any]]:
+    """Of each stage why it was due, how many seconds it took (None: DVC had its results), and whether it failed."""
     return {
-        stage.name: {"why": explanation.reason(stage), "seconds": None if stage.name in failures else took.get(stage.name)}
+        stage.name: {
+            "why": explanation.reason(stage),
+            "seconds": took.get(stage.name),
+            "failed": stage.name in failures,
+        }
         for stage in stages
     }
 

@@ -98,17 +98,18 @@ def dashboard(
     host: Annotated[
         str, typer.Option(help="The address to listen at; only this machine reaches the one it has unless named.")
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="The port to listen at.", min=0, max=65535)] = 8501,
+    port: Annotated[int, typer.Option(help="The port to listen at.", min=1, max=65535)] = 8501,
 ) -> None:
     """Show in a browser which candidate is best, whether that is certain, what it costs and what it gets wrong."""
     from segmodels.dashboard import server
 
     if host not in server.LOOPBACK:
         raise InputError(
-            f"--host: {host} can be reached by others, and the dashboard asks nobody who they are; put a proxy with a password before "
-            f"127.0.0.1, or reach it by ssh -L {port}:127.0.0.1:{port}"
+            f"--host: {host} can be reached by others, and the dashboard asks nobody who they are; reach it "
+            f"from elsewhere by ssh -L {port}:127.0.0.1:{port} <this machine>"
         )
-    console.say(f"http://{host}:{port} shows the candidates; Ctrl-C ends it")
+    address = f"[{host}]" if ":" in host else host
+    console.say(f"http://{address}:{port} shows the candidates; Ctrl-C ends it")
     server.serve(host, port)
 
 

@@ -51,6 +51,7 @@ def compare(
     chosen, reason = choose(ranked, on_validation.differences)
     fronts = {cost: front(ranked, cost) for cost in COSTS}
     leaderboard = {
+        "dataset_sha256": store.sha256,
         "test_sha256": store.digest("test"),
         "chosen": chosen,
         "reason": reason,

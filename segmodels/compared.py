@@ -2,27 +2,35 @@
 
 import os
 import shutil
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from segmodels import atomic
 
-_FOLDERS = ("prepared", "evaluated", "reports")
+
+@dataclass(frozen=True)
+class Folders:
+    """The prepared dataset, what was counted and predicted of its test images, the reports, and what the dataset holds for people."""
+
+    prepared: Path
+    evaluated: Path
+    reports: Path
+    facts: Path
 
 
-def keep(prepared: Path, evaluated: Path, reports: Path, destination: Path) -> None:
-    """Keep the test images with their labels, what was counted and predicted of them, and the reports. Takes no room while these are there too.
+def keep(now: Folders, destination: Path) -> None:
+    """Keep them, as second names of the same files: that takes no room while the dataset stays, and its room once when it has changed.
 
     Nobody writes into a file that is there already, so that a second name for it is as good as a copy.
     """
     with atomic.folder(destination) as partial:
-        for source, name in zip((prepared, evaluated, reports), _FOLDERS, strict=True):
-            shutil.copytree(source, partial / name, copy_function=_linked, symlinks=False)
+        for one in fields(Folders):
+            shutil.copytree(getattr(now, one.name), partial / one.name, copy_function=_linked)
 
 
-def folders(destination: Path) -> tuple[Path, Path, Path]:
-    """Where the prepared dataset, what was evaluated, and the reports are."""
-    prepared, evaluated, reports = (destination / name for name in _FOLDERS)
-    return prepared, evaluated, reports
+def kept(destination: Path) -> Folders:
+    """Where they are."""
+    return Folders(**{one.name: destination / one.name for one in fields(Folders)})
 
 
 def _linked(source: str, destination: str) -> None:

@@ -165,7 +165,12 @@ def _placed(
                     remembered=known,
                 )
                 parts = splits.with_vault(
-                    drawn, splits.scenes(groups, alike), splitting.vault, splitting.seed, images=images, remembered=before
+                    drawn,
+                    splits.scenes(groups, alike),
+                    splitting.vault,
+                    splitting.seed,
+                    images=images,
+                    remembered=known if some is samples else before,
                 )
                 known = known.with_samples(parts, images)
     except InputError:  # a split would have no images yet, or a group no name: that is said where they are needed

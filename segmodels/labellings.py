@@ -34,11 +34,11 @@ def writing(path: Path) -> Iterator[Writer]:
         yield Writer(archive)
 
 
-def read(path: Path, row: int, height: int) -> UInt8Array:
+def read(path: Path, row: int, *, layers: int | None) -> UInt8Array:
     """The labelling of an image by its row in the manifest, as it was added.
 
     Args:
-        height: of the image.
+        layers: how many classes overlap; None where they exclude each other.
 
     Raises:
         DatasetError: there is none.
@@ -49,4 +49,4 @@ def read(path: Path, row: int, height: int) -> UInt8Array:
     except (OSError, KeyError, zipfile.BadZipFile) as error:
         raise DatasetError(f"{path}: has no labelling of image {row} ({error}); run `make retrain`") from error
     stacked = np.asarray(cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_GRAYSCALE), np.uint8)
-    return stacked if len(stacked) == height else stacked.reshape(-1, height, stacked.shape[1])
+    return stacked if layers is None else stacked.reshape(layers, -1, stacked.shape[1])

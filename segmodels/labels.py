@@ -1,4 +1,4 @@
-"""What a mask's values and a network's logits say, in each of the three tasks.
+"""What a mask's values say, in each of the three tasks; what a network's logits do: logits.py.
 
 Masks are H x W uint8 in all of them, so that everything which moves pixels treats them alike. For `multiclass` and `binary` a value is
 the index of the pixel's class. For `multilabel`, where classes overlap, it is a row of a table: which classes the pixel has.

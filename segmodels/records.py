@@ -1,15 +1,15 @@
 """What MLflow holds of a project, read for people: its retrainings and what came out of each, its candidates' runs, the registry's versions."""
 
 import json
+import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 import mlflow
 import pandas as pd
-from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
@@ -23,7 +23,7 @@ VERDICT, DECISION = "segmodels.verdict", "segmodels.decision"
 """Tags of a version: what was decided of it, and the key of that. A retraining has the former too, as a sentence."""
 PREVIOUS, LEFT = "segmodels.previous", "segmodels.rolled_back"
 """Tags of a version: the one that was champion before it was promoted, and that a person has gone back from it."""
-_PARENT = "mlflow.parentRunId"
+_PARENT, _SHA256 = "mlflow.parentRunId", re.compile("[0-9a-f]{64}")
 _OWN = ("mlflow.", "segmodels.")
 MOST = 1000
 """Runs that are read, the newest."""
@@ -108,6 +108,7 @@ class Version:
 
     version: int
     candidate: str
+    bundle_sha256: str
     registered: datetime
     run_id: str
     outcome: str | None
@@ -120,18 +121,20 @@ class Version:
 
 def retrains(project: str) -> list[Retrain]:
     """The newest first."""
-    return [_retrain(run) for run in _runs(tracking.connect(), project, "retrain")]
+    return [_retrain(run) for run in _runs(project, "retrain")]
 
 
 def candidate_runs(project: str) -> list[CandidateRun]:
     """The newest first."""
-    return [_candidate(run) for run in _runs(tracking.connect(), project, "candidate")]
+    return [_candidate(run) for run in _runs(project, "candidate")]
 
 
 def versions(project: str) -> list[Version]:
-    """Every version of the registry, the newest first."""
+    """Every version of the registry that was registered by a retraining, the newest first."""
+    if not tracking.is_begun():
+        return []
     client = tracking.connect()
-    found = client.search_model_versions(f"name = '{project}'")
+    found = [one for one in client.search_model_versions(f"name = '{project}'") if _is_ours(one)]
     named = client.get_registered_model(project).aliases if found else {}
     return sorted((_version(one, named) for one in found), key=lambda one: -one.version)
 
@@ -145,19 +148,16 @@ def report(run_id: str, path: str) -> dict[str, Any] | None:
 def file(run_id: str, path: str) -> str | None:
     """A text file among a run's artifacts; None where there is none."""
     mlflow.set_tracking_uri(tracking.uri())
-    try:
-        return str(mlflow.artifacts.load_text(f"runs:/{run_id}/{path}"))
-    except (MlflowException, OSError):
-        return None
+    return _or_none(lambda: str(mlflow.artifacts.load_text(f"runs:/{run_id}/{path}")))
 
 
 def prepared(run_id: str) -> Prepared | None:
     """The version of the dataset that a retraining was the first on; None where it is not on record."""
     facts = report(run_id, f"{tracking.PREPARED}/dataset.json")
     with tempfile.TemporaryDirectory() as work:
-        try:
-            path = mlflow.artifacts.download_artifacts(f"runs:/{run_id}/{tracking.PREPARED}/manifest.parquet", dst_path=work)
-        except (MlflowException, OSError):
+        address = f"runs:/{run_id}/{tracking.PREPARED}/manifest.parquet"
+        path = _or_none(lambda: str(mlflow.artifacts.download_artifacts(address, dst_path=work)))
+        if path is None:
             return None
         manifest = pd.read_parquet(path)
     if facts is None:
@@ -169,13 +169,31 @@ def prepared(run_id: str) -> Prepared | None:
 def card(project: str, version: int) -> str | None:
     """The model card of a version; None where its model is gone."""
     mlflow.set_tracking_uri(tracking.uri())
+    return _or_none(lambda: str(mlflow.artifacts.load_text(f"models:/{project}/{version}/artifacts/bundle/README.md")))
+
+
+def is_gone(error: MlflowException | OSError) -> bool:
+    """Whether there is nothing, rather than that the server cannot answer."""
+    if isinstance(error, OSError):
+        return isinstance(error, FileNotFoundError)
+    return (
+        error.error_code == "RESOURCE_DOES_NOT_EXIST" or isinstance(error.__cause__, FileNotFoundError) or "No such" in str(error)
+    )
+
+
+def _or_none(read: Callable[[], str]) -> str | None:
     try:
-        return str(mlflow.artifacts.load_text(f"models:/{project}/{version}/artifacts/bundle/README.md"))
-    except (MlflowException, OSError):
-        return None
+        return read()
+    except (MlflowException, OSError) as error:
+        if is_gone(error):
+            return None
+        raise
 
 
-def _runs(client: MlflowClient, project: str, kind: str) -> list[Run]:
+def _runs(project: str, kind: str) -> list[Run]:
+    if not tracking.is_begun():  # who only looks makes no database
+        return []
+    client = tracking.connect()
     experiment = client.get_experiment_by_name(project)
     if experiment is None:
         return []
@@ -220,12 +238,17 @@ def _candidate(run: Run) -> CandidateRun:
     )
 
 
+def _is_ours(version: ModelVersion) -> bool:
+    return "segmodels.candidate" in version.tags and bool(_SHA256.fullmatch(version.tags.get(tracking.BUNDLE, "")))
+
+
 def _version(version: ModelVersion, named: Mapping[str, str]) -> Version:
     tags = version.tags
     decided = json.loads(tags[VERDICT]) if VERDICT in tags else {}
     return Version(
         version=int(version.version),
         candidate=tags["segmodels.candidate"],
+        bundle_sha256=tags[tracking.BUNDLE],
         registered=_time(version.creation_timestamp),
         run_id=str(version.run_id),
         outcome=decided.get("outcome"),

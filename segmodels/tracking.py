@@ -120,7 +120,7 @@ def killed(run_id: str) -> None:
 
 
 def note_stages(run_id: str, stages: Mapping[str, Mapping[str, Any]]) -> None:
-    """Add to a parent run which stages ran: why, and how many seconds each took; None for one that did not come to its end."""
+    """Add to a parent run which stages ran: `why`, `seconds` and `failed` of each."""
     connect().log_dict(run_id, dict(stages), STAGES)
 
 

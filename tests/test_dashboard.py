@@ -6,17 +6,24 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route, WebSocketRoute
 from starlette.testclient import TestClient
+from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from segmodels import compared, report
+from segmodels.compared import Folders
 from segmodels.dashboard import charts, files, palette, receipts
 from segmodels.dashboard.evaluated import Evaluated, groups
 from segmodels.dashboard.fresh import Fresh
+from segmodels.dashboard.origins import OwnPagesOnly
 from segmodels.dataset import open_dataset
 from segmodels.errors import InputError
 from segmodels.samples import OKABE_ITO, UInt8Array
@@ -76,7 +83,8 @@ def test_what_is_confused_is_counted_from_the_masks(evaluated: Evaluated) -> Non
     worst = evaluated.worst("nothing")
     assert worst["miou"].is_monotonic_increasing
     row = int(worst["row"].iloc[0])
-    assert worst["wrong_pixels"].iloc[0] == (evaluated.truth(row) != 0).sum() == evaluated.wrong("nothing", row).sum()
+    assert worst["wrong_pixels"].iloc[0] == (evaluated.truth(row) != 0).sum()
+    assert set(evaluated.worst("right")["most_wrong"]) == {"none"} and not evaluated.worst("right")["wrong_pixels"].any()
 
 
 def test_nothing_but_what_was_compared_is_found(evaluated: Evaluated, tmp_path: Path) -> None:
@@ -91,13 +99,16 @@ def test_nothing_but_what_was_compared_is_found(evaluated: Evaluated, tmp_path: 
 
 def test_a_comparison_of_other_images_is_not_shown_as_one_of_these(evaluated: Evaluated, drawn: Path, tmp_path: Path) -> None:
     other = prepared_at(open_dataset(drawn), tmp_path / "other", seed=5)
-    with pytest.raises(InputError, match="the last comparison was on other test images than are prepared now"):
+    with pytest.raises(InputError, match="the last comparison was on another dataset than is prepared now"):
         Evaluated(other, evaluated.folder, evaluated.reports)
 
 
 def test_what_was_compared_is_kept_though_all_else_goes(evaluated: Evaluated, tmp_path: Path) -> None:
-    compared.keep(evaluated.store.folder, evaluated.folder, evaluated.reports, tmp_path / "kept")
-    kept = Evaluated(*compared.folders(tmp_path / "kept"))
+    (tmp_path / "facts").mkdir()
+    now = Folders(evaluated.store.folder, evaluated.folder, evaluated.reports, tmp_path / "facts")
+    compared.keep(now, tmp_path / "kept")
+    there = compared.kept(tmp_path / "kept")
+    kept = Evaluated(there.prepared, there.evaluated, there.reports)
     assert kept.version == evaluated.version and kept.leaderboard == evaluated.leaderboard
     row = kept.store.rows("test")[0]
     assert (kept.picture(row) == evaluated.picture(row)).all() and (kept.labelling("nothing", row) == 0).all()
@@ -113,6 +124,7 @@ def test_candidates_that_chance_alone_tells_apart_are_joined() -> None:
     # a with b, and with c; but b and c differ; c and d just do not; b and d were not compared
     assert groups(["a", "b", "c", "d"], told) == [["a", "b"], ["a", "c"], ["c", "d"]]
     assert groups(["a", "b"], [pair("a", "b", 0.049)]) == []
+    assert groups(["d", "c"], told) == [["d", "c"]]  # of a part of them, in its order
 
 
 def test_colours_are_those_of_okabe_and_ito_and_beyond_them_all_differ() -> None:
@@ -188,7 +200,7 @@ def test_images_are_files_and_nothing_else_is(evaluated: Evaluated) -> None:
     row = evaluated.store.rows("test")[0]
 
     def fetched(what: str, **asked: str) -> np.ndarray:
-        answer = client.get(f"/images/{what}/{row}.png", params=asked)
+        answer = client.get(f"/images/{what}/{row}.png", params=asked | {"version": evaluated.version})
         assert answer.status_code == 200 and answer.headers["content-type"] == "image/png"
         assert "immutable" in answer.headers["cache-control"] and answer.headers["x-content-type-options"] == "nosniff"
         return np.asarray(Image.open(io.BytesIO(answer.content)))
@@ -197,16 +209,54 @@ def test_images_are_files_and_nothing_else_is(evaluated: Evaluated) -> None:
     assert (fetched("truth") == evaluated.truth(row)).all()
     assert (fetched("labelling", candidate="nothing") == 0).all()
     assert (fetched("labelling", candidate="right") == evaluated.truth(row)).all()
+    version = f"version={evaluated.version}"
     for path in (
-        f"/images/labelling/{row}.png?candidate=..%2F..%2Fright",
-        f"/images/labelling/{row}.png",
-        f"/images/secret/{row}.png",
-        f"/images/picture/{evaluated.store.rows('train')[0]}.png",
-        "/images/picture/99999999.png",
+        f"/images/labelling/{row}.png?candidate=..%2F..%2Fright&{version}",
+        f"/images/labelling/{row}.png?{version}",
+        f"/images/secret/{row}.png?{version}",
+        f"/images/picture/{evaluated.store.rows('train')[0]}.png?{version}",
+        f"/images/picture/99999999.png?{version}",
         "/images/picture/..%2F..%2Fparams.yaml",
         "/images/picture/-1.png",
     ):
         assert client.get(path).status_code == 404, path
+    # a page of another comparison gets none of this one's images under its own images' names
+    assert client.get(f"/images/picture/{row}.png?version=another").status_code == 409
+
+
+def test_only_its_own_pages_are_answered() -> None:
+    async def hello(_: Request) -> PlainTextResponse:
+        return PlainTextResponse("hello")
+
+    async def socket(one: WebSocket) -> None:
+        await one.accept()
+        await one.close()
+
+    app = OwnPagesOnly(Starlette(routes=[Route("/", hello), WebSocketRoute("/socket", socket)]), hosts=["127.0.0.1", "localhost"])
+    client = TestClient(app, base_url="http://127.0.0.1:8501")
+    own, others = {"Origin": "http://127.0.0.1:8501"}, ("http://evil.example", "http://127.0.0.1:5000", "null", "http://[")
+    assert client.get("/").text == client.get("/", headers=own).text == "hello"
+    with client.websocket_connect("ws://127.0.0.1:8501/socket", headers=own):
+        pass
+    for origin in others:
+        assert client.get("/", headers={"Origin": origin}).status_code == 403, origin
+        with (
+            pytest.raises(WebSocketDisconnect),
+            client.websocket_connect("ws://127.0.0.1:8501/socket", headers={"Origin": origin}),
+        ):
+            pass
+    for host in ("evil.example:8501", "", "[", "127.0.0.1.evil.example"):
+        assert client.get("/", headers={"Host": host}).status_code == 403, host
+
+
+def test_stages_that_failed_or_took_no_time_are_told_apart() -> None:
+    took: dict[str, dict[str, Any]] = {
+        "train@a-long-name-that-is-shortened-1": {"seconds": 2.0, "failed": False, "why": ""},
+        "train@a-long-name-that-is-shortened-2": {"seconds": None, "failed": True, "why": ""},
+        "compare": {"seconds": None, "failed": False, "why": ""},
+    }
+    bars = charts.stages(took).data[0]
+    assert list(bars.text) == ["2.0 s", "failed", "DVC had its results"] and list(bars.y) == [0, 1, 2]
 
 
 def test_a_large_image_is_made_small_by_leaving_pixels_out() -> None:
@@ -217,7 +267,7 @@ def test_a_large_image_is_made_small_by_leaving_pixels_out() -> None:
 
 def test_overlapping_classes_are_asked_for_one_by_one(tmp_path: Path) -> None:
     class Overlapping:
-        overlap, class_names = True, ["sky", "bird"]
+        overlap, class_names, version = True, ["sky", "bird"], ""
 
         def truth(self, row: int) -> UInt8Array:
             return np.stack([np.zeros((4, 6), np.uint8), np.ones((4, 6), np.uint8)])
@@ -226,14 +276,15 @@ def test_overlapping_classes_are_asked_for_one_by_one(tmp_path: Path) -> None:
     for index in (0, 1):
         answer = client.get(f"/images/truth/0.png?class={index}")
         assert (np.asarray(Image.open(io.BytesIO(answer.content))) == index).all()
-    for asked in ("", "?class=2", "?class=x"):
+    for asked in ("", "?class=2", "?class=x", "?class=²"):
         assert client.get(f"/images/truth/0.png{asked}").status_code == 404
 
 
 def test_it_starts_without_torch() -> None:
     """It is to start in a second and to stay small."""
-    modules = "segmodels.dashboard.evaluated, segmodels.dashboard.charts, segmodels.dashboard.files"
-    subprocess.run([sys.executable, "-c", f"import sys; import {modules}; sys.exit('torch' in sys.modules)"], check=True)
+    modules = "segmodels.dashboard.server, segmodels.dashboard.views.leaderboard, segmodels.dashboard.views.retrains"
+    code = f"import sys; import {modules}; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
 
 def test_nobody_but_the_first_waits_for_what_is_read_elsewhere() -> None:
@@ -246,8 +297,10 @@ def test_nobody_but_the_first_waits_for_what_is_read_elsewhere() -> None:
             raise wrong[0]
         return len(asked)
 
-    fresh = Fresh(read, seconds=0)
-    assert [fresh("a"), fresh("a")] == [1, 1]  # it is old already, and read again behind the scenes
+    fresh = Fresh(read, seconds=0.2)
+    assert fresh("a") == 1
+    time.sleep(0.3)
+    assert fresh("a") == 1  # it is old by now, and read again behind the scenes
     may_answer.set()
     until = time.monotonic() + 10
     while fresh("a") == 1:

@@ -162,8 +162,11 @@ def test_labellings_are_read_as_they_were_added_and_the_same_ones_give_the_same_
         with labellings.writing(tmp_path / name) as kept:
             kept.add(4, exclusive)
             kept.add(9, overlapping)
-    assert (labellings.read(tmp_path / "one.zip", 4, 7) == exclusive).all()
-    assert (labellings.read(tmp_path / "one.zip", 9, 7) == overlapping).all()
+            kept.add(10, overlapping[:1])
+    assert (labellings.read(tmp_path / "one.zip", 4, layers=None) == exclusive).all()
+    for row, wanted in ((9, overlapping), (10, overlapping[:1])):
+        found = labellings.read(tmp_path / "one.zip", row, layers=len(wanted))
+        assert found.shape == wanted.shape and (found == wanted).all()
     assert (tmp_path / "one.zip").read_bytes() == (tmp_path / "two.zip").read_bytes()
     with pytest.raises(DatasetError, match=r"one.zip: has no labelling of image 5 .*; run `make retrain`"):
-        labellings.read(tmp_path / "one.zip", 5, 7)
+        labellings.read(tmp_path / "one.zip", 5, layers=None)

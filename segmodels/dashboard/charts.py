@@ -3,7 +3,7 @@
 import math
 import textwrap
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -287,6 +287,11 @@ OUTCOMES = {
 """How the outcome of a retraining is drawn: each has a sign of its own besides its colour."""
 
 
+def local(moment: datetime) -> datetime:
+    """As the clock on this machine shows it: a chart shows a time as it is, whatever its zone."""
+    return moment.astimezone().replace(tzinfo=None)
+
+
 def timeline(retrains: Sequence[Retrain]) -> go.Figure:
     """When each retraining began, by what started it, with a sign for what came out."""
     figure = go.Figure()
@@ -295,7 +300,7 @@ def timeline(retrains: Sequence[Retrain]) -> go.Figure:
         color, sign = OUTCOMES.get(outcome, (NEITHER, "circle"))
         figure.add_trace(
             go.Scatter(
-                x=[one.began for one in some],
+                x=[local(one.began) for one in some],
                 y=[short(one.started) for one in some],
                 name=plain(outcome),
                 mode="markers",
@@ -305,7 +310,7 @@ def timeline(retrains: Sequence[Retrain]) -> go.Figure:
             )
         )
     figure.update_layout(showlegend=True, legend={"orientation": "h", "y": 1.2})
-    first, last = min(one.began for one in retrains), max(one.began for one in retrains)
+    first, last = (local(end(one.began for one in retrains)) for end in (min, max))
     beside = max((last - first) / 20, timedelta(hours=1))
     figure.update_xaxes(type="date", range=[first - beside, last + beside])
     figure.update_yaxes(type="category")
@@ -314,21 +319,27 @@ def timeline(retrains: Sequence[Retrain]) -> go.Figure:
 
 def stages(took: Mapping[str, Mapping[str, Any]]) -> go.Figure:
     """The seconds of each stage, in the order in which they ran."""
-    names = list(took)
-    seconds = [took[name]["seconds"] or 0 for name in names]
+    names, places = list(took), list(range(len(took)))
+    told = [_took(one["seconds"], one["failed"]) for one in took.values()]
     figure = go.Figure(
         go.Bar(
-            x=seconds,
-            y=[short(name) for name in names],
+            x=[one["seconds"] or 0 for one in took.values()],
+            y=places,
             orientation="h",
-            marker={"color": [WORSE if took[name]["seconds"] is None else BETTER for name in names]},
-            text=["did not end" if took[name]["seconds"] is None else f"{took[name]['seconds']:.1f} s" for name in names],
-            hovertemplate="%{y}: %{text}<extra></extra>",
+            marker={"color": [WORSE if one["failed"] else BETTER for one in took.values()]},
+            text=told,
+            customdata=[plain(name) for name in names],
+            hovertemplate="%{customdata}: %{text}<extra></extra>",
         )
     )
-    figure.update_yaxes(autorange="reversed", type="category")
-    figure.update_xaxes(title="seconds")
+    ticks = [short(name, 30) for name in names]
+    figure.update_yaxes(autorange="reversed", tickmode="array", tickvals=places, ticktext=ticks)
+    figure.update_xaxes(title="seconds", rangemode="tozero")
     return _sized(figure, len(names))
+
+
+def _took(seconds: float | None, failed: bool) -> str:
+    return "failed" if failed else "DVC had its results" if seconds is None else f"{seconds:.1f} s"
 
 
 def receipt(found: Sequence[Mapping[str, Any]]) -> go.Figure:

@@ -5,9 +5,10 @@ from pathlib import Path
 from threading import Lock
 
 from segmodels import compared, params, records
+from segmodels.compared import Folders
 from segmodels.dashboard.evaluated import Evaluated
 from segmodels.dashboard.fresh import Fresh
-from segmodels.project import COMPARED, EVALUATED, PARAMS, PREPARED, REPORTS
+from segmodels.project import COMPARED, EVALUATED, FACTS, PARAMS, PREPARED, REPORTS
 
 FRESH_S = 5
 """How old what MLflow said may be when somebody asks."""
@@ -24,11 +25,17 @@ def evaluated() -> Evaluated:
     with _lock:
         stamp = tuple(stamp_of(path) for path in (REPORTS / "leaderboard.json", PREPARED / "manifest.parquet", COMPARED))
         if stamp not in _known:
-            is_kept = COMPARED.is_dir() and stamp_of(COMPARED) >= stamp_of(REPORTS / "leaderboard.json")
-            found = Evaluated(*(compared.folders(COMPARED) if is_kept else (PREPARED, EVALUATED, REPORTS)))
+            now = folders()
+            found = Evaluated(now.prepared, now.evaluated, now.reports)
             _known.clear()
             _known[stamp] = found
         return _known[stamp]
+
+
+def folders() -> Folders:
+    """Where the last comparison lies: as it was kept, unless a later one has not been kept yet."""
+    is_kept = COMPARED.is_dir() and stamp_of(COMPARED) >= stamp_of(REPORTS / "leaderboard.json")
+    return compared.kept(COMPARED) if is_kept else Folders(PREPARED, EVALUATED, REPORTS, FACTS)
 
 
 def stamp_of(path: Path) -> float:

@@ -5,6 +5,7 @@ import json
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import networkx
@@ -17,7 +18,7 @@ from segmodels.counts import INSIDE, counts_of, read_counts, read_scores
 from segmodels.errors import DatasetError, InputError
 from segmodels.gate import Change, Scored
 from segmodels.images import shown
-from segmodels.samples import IGNORE_INDEX, UInt8Array, trained
+from segmodels.samples import UInt8Array, trained
 from segmodels.store import Store
 
 RESAMPLES = 2000
@@ -48,14 +49,15 @@ class Evaluated:
             self.store = Store(prepared)
         except DatasetError as error:
             raise InputError(str(error)) from error
-        if self.store.digest("test") != self.leaderboard["test_sha256"]:
-            raise InputError("the last comparison was on other test images than are prepared now; `make retrain` compares anew")
+        if self.store.sha256 != self.leaderboard.get("dataset_sha256"):
+            raise InputError("the last comparison was on another dataset than is prepared now; `make retrain` compares anew")
         self.names = [one["name"] for one in self.leaderboard["candidates"]]
         self.class_names = [one.name for one in trained(self.store.classes)]
         self.overlap = self.store.labels.overlap
-        bundles = [one["bundle_sha256"] for one in self.leaderboard["candidates"]]
-        self.version = hashlib.sha256("\n".join([self.leaderboard["test_sha256"], *bundles]).encode()).hexdigest()[:16]
+        said = [f"{one['bundle_sha256']} {one['backend']} {one['precision']}" for one in self.leaderboard["candidates"]]
+        self.version = hashlib.sha256("\n".join([self.store.sha256, *said]).encode()).hexdigest()[:16]
         self._tables: dict[str, pd.DataFrame] = {}
+        self._lock = Lock()
 
     def entry(self, name: str) -> dict[str, Any]:
         """A candidate's in the leaderboard.
@@ -79,17 +81,23 @@ class Evaluated:
 
     def images(self, name: str) -> pd.DataFrame:
         """The counts of every test image, as `evaluate` wrote them, and its `row` in the manifest."""
-        if name not in self._tables:
-            table = read_counts(self.folder / self.entry(name)["name"])
-            while len(self._tables) >= KEPT:
-                self._tables.pop(next(iter(self._tables)))
-            self._tables[name] = table.assign(row=[self._rows[one] for one in table["id"]])
-        return self._tables[name]
+        with self._lock:
+            found = self._tables.get(name)
+            if found is None:
+                table = read_counts(self.folder / self.entry(name)["name"])
+                while len(self._tables) >= KEPT:
+                    self._tables.pop(next(iter(self._tables)))
+                found = self._tables[name] = table.assign(row=[self._rows[one] for one in table["id"]])
+            return found
 
     @cached_property
     def _rows(self) -> dict[str, int]:
         ids = self.store.manifest["id"]
         return {str(ids.iloc[row]): row for row in self.store.rows("test")}
+
+    @cached_property
+    def _tested(self) -> set[int]:
+        return set(self._rows.values())
 
     def test_images(self) -> pd.DataFrame:
         """`row` and `id` of every test image, in the order of the ids."""
@@ -101,7 +109,7 @@ class Evaluated:
         Raises:
             InputError: there is none at this row.
         """
-        if row not in self._rows.values():
+        if row not in self._tested:
             raise InputError(f"image {row}: is none of the test images")
         manifest = self.store.manifest
         return int(manifest["height"].iloc[row]), int(manifest["width"].iloc[row])
@@ -118,17 +126,25 @@ class Evaluated:
 
     def labelling(self, name: str, row: int) -> UInt8Array:
         """What a candidate predicted of it."""
-        height, _ = self.size(row)
-        return labellings.read(self.folder / self.entry(name)["name"] / labellings.NAME, row, height)
+        self.size(row)
+        layers = len(self.class_names) if self.overlap else None
+        return labellings.read(self.folder / self.entry(name)["name"] / labellings.NAME, row, layers=layers)
 
     def worst(self, name: str) -> pd.DataFrame:
-        """The test images, those that a candidate is worst at first: `row`, `id`, `scene`, `miou`, and the class it loses most pixels of."""
+        """The test images, those that a candidate is worst at first: `row`, `id`, `scene`, `miou`, how many pixels are wrong, and the class most are of.
+
+        Where classes overlap a pixel is wrong once for each class that it is wrong about.
+        """
         table = self.images(name)
         right, true, predicted = (counts_of(table, kind, len(self.class_names)) for kind in INSIDE)
-        wrong = (true - right) + (predicted - right)
-        found = table[["row", "id", "scene", "miou"]].assign(
-            wrong_pixels=(true - right).sum(axis=1), most_wrong=[self.class_names[k] for k in wrong.argmax(axis=1)]
-        )
+        missed, invented = true - right, predicted - right
+        wrong = missed + invented
+        names = [
+            self.class_names[k] if any_wrong else "none"
+            for k, any_wrong in zip(wrong.argmax(axis=1), wrong.sum(axis=1), strict=True)
+        ]
+        count = (wrong if self.overlap else missed).sum(axis=1)  # what is missed of one class is invented of another
+        found = table[["row", "id", "scene", "miou"]].assign(wrong_pixels=count, most_wrong=names)
         return found.dropna(subset="miou").sort_values(["miou", "id"], ignore_index=True)
 
     def confused(self, name: str) -> pd.DataFrame:
@@ -152,7 +168,10 @@ class Evaluated:
 
     def cells(self, name: str) -> pd.DataFrame:
         """What was taken for what in each image: `row`, `truth`, `predicted` (class indices), `num_pixels`."""
-        found: pd.DataFrame = pd.read_parquet(self.folder / self.entry(name)["name"] / CELLS)
+        table = self.folder / self.entry(name)["name"] / CELLS
+        if not table.is_file():
+            raise InputError(f"{name} was evaluated before it was noted what is taken for what; run `make retrain`")
+        found: pd.DataFrame = pd.read_parquet(table)
         return found
 
     def showing(self, name: str, truth: int, predicted: int) -> pd.DataFrame:
@@ -186,22 +205,19 @@ class Evaluated:
         units = significance.units_of(self.images(one)["scene"].tolist())
         return gate.changes(scored[0], scored[1], self.class_names, units, seed=0, resamples=RESAMPLES)
 
-    def wrong(self, name: str, row: int) -> UInt8Array:
-        """Where a candidate is wrong in an image, H x W: 1, and 0 where it is right or nobody knows."""
-        truth, said = self.truth(row), self.labelling(name, row)
-        apart = (truth != said) & (truth != IGNORE_INDEX)
-        found: UInt8Array = (apart.any(axis=0) if self.overlap else apart).astype(np.uint8)
-        return found
-
 
 def groups(names: Sequence[str], differences: Sequence[dict[str, Any]], level: float = significance.LEVEL) -> list[list[str]]:
-    """Candidates of whom no more than chance tells any two apart: every largest such set, in the order of `names`.
+    """Candidates of whom no more than chance tells any two apart: every largest such set, in the order of `names`; others are left out.
 
     Who was not compared is not said to be the same: of many candidates only the best are compared with each other.
     """
     same: networkx.Graph[str] = networkx.Graph()
     same.add_nodes_from(names)
-    same.add_edges_from((one["first"], one["second"]) for one in differences if one["p"] is not None and one["p"] >= level)
+    same.add_edges_from(
+        (one["first"], one["second"])
+        for one in differences
+        if one["p"] is not None and one["p"] >= level and one["first"] in same and one["second"] in same
+    )
     place = {name: number for number, name in enumerate(names)}
     found = [sorted(clique, key=place.__getitem__) for clique in networkx.find_cliques(same) if len(clique) > 1]
     return sorted(found, key=lambda group: [place[name] for name in group])

@@ -1,4 +1,4 @@
-"""What is read from elsewhere, kept for everybody who looks: nobody waits for it but the first, and it is never old for long."""
+"""What is read from elsewhere, kept for everybody who looks: while somebody does, nobody waits for it."""
 
 import threading
 import time
@@ -6,10 +6,12 @@ from collections.abc import Callable
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
+STALE = 10
+"""A value that is so many times as old as it should be is shown to nobody."""
 
 
 class Fresh(Generic[T]):
-    """A value by a name, read again in the background when it is older than so many seconds and somebody asks.
+    """A value by a name, read again in the background when it is older than so many seconds and somebody asks; who asks after a while waits for it.
 
     Where that fails it is forgotten: who asks next reads it, and is told what is wrong.
     """
@@ -21,9 +23,10 @@ class Fresh(Generic[T]):
 
     def __call__(self, name: str) -> T:
         known = self._known.get(name)
-        if known is None:
+        if known is None or time.monotonic() - known[0] > STALE * self.seconds:
             with self._reading:
-                known = self._known.get(name) or self._read(name)
+                another = self._known.get(name)
+                known = another if another is not None and another is not known else self._read(name)
         elif time.monotonic() - known[0] > self.seconds and self._reading.acquire(blocking=False):
             threading.Thread(target=self._read_again, args=[name], daemon=True).start()
         return known[1]

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import uvicorn
 from starlette.middleware import Middleware
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 from streamlit import config
 from streamlit.starlette import App
 
 from segmodels.dashboard import current, files
+from segmodels.dashboard.origins import OwnPagesOnly
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _OPTIONS = {
@@ -17,6 +17,9 @@ _OPTIONS = {
     "client.showErrorLinks": False,
     "client.toolbarMode": "viewer",  # what developers of pages are offered is none of a reader's
     "runner.magicEnabled": False,
+    "server.enableAgentApi": False,
+    "server.enableCORS": True,  # whatever a person's own settings of Streamlit say
+    "server.enableXsrfProtection": True,
     "server.headless": True,
     "server.fileWatcherType": "none",
     "server.maxUploadSize": 50,  # megabytes
@@ -25,15 +28,14 @@ _OPTIONS = {
 }
 
 
-def build(host: str) -> App:
-    """The application. On this machine's own address it answers to no other name, which a page elsewhere might have for it."""
+def build() -> App:
+    """The application."""
     for name, value in _OPTIONS.items():
         config.set_option(name, value)
-    allowed = [*LOOPBACK, "[::1]"] if host in LOOPBACK else ["*"]
     return App(
         Path(__file__).with_name("app.py"),
         routes=files.routes(current.evaluated),
-        middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=allowed)],
+        middleware=[Middleware(OwnPagesOnly, hosts=LOOPBACK)],
     )
 
 
@@ -42,4 +44,4 @@ def serve(host: str, port: int) -> None:
     config.set_option("server.address", host)
     config.set_option("server.port", port)
     threading.Thread(target=current.warm, daemon=True).start()
-    uvicorn.run(build(host), host=host, port=port, log_level="warning", server_header=False)
+    uvicorn.run(build(), host=host, port=port, log_level="warning", server_header=False)

@@ -1,8 +1,9 @@
 """What all pages have in common: how tables, charts and times look, and what is said where there is nothing to show."""
 
+import functools
 import re
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 import numpy as np
@@ -48,9 +49,54 @@ def or_said(found: Callable[[], T]) -> T:
         return found()
     except InputError as error:
         st.info(str(error), icon=":material/info:")
+    except OSError as error:
+        st.info(f"Something that is shown here was replaced as it was read; load the page again. ({text(str(error))})")
     except tracking.FAILURES as error:
-        st.error(str(tracking.unusable(error)))
+        st.error(text(str(tracking.unusable(error))))
     st.stop()
+
+
+def or_warned(found: Callable[[], T], instead: T) -> T:
+    """What a function finds; where MLflow does not answer that is said, and the page goes on without it."""
+    try:
+        return found()
+    except tracking.FAILURES as error:
+        st.warning(text(str(tracking.unusable(error))))
+        return instead
+
+
+def whole(show: Callable[[], None]) -> Callable[[], None]:
+    """A page that says what is wrong where something is, see `or_said`."""
+    return functools.wraps(show)(lambda: or_said(show))
+
+
+def choose(
+    label: str,
+    options: Sequence[T],
+    *,
+    key: str,
+    default: int = 0,
+    told: Callable[[T], str] = str,
+    place: Any = st,
+    help: str | None = None,
+    slides: bool = False,
+) -> T:
+    """A choice that stands in the address by what it is, not by how it is told: the address brings back the same whatever is first by then."""
+    asked = [str(one) for one in options]
+    now = st.query_params.get(key)
+
+    def changed() -> None:
+        st.query_params[key] = str(st.session_state[f"choose {key}"])
+
+    index = asked.index(now) if now in asked else default
+    common = {"format_func": told, "key": f"choose {key}", "on_change": changed, "help": help}
+    chosen: T = (
+        place.select_slider(label, options, value=options[index], **common)
+        if slides
+        else place.selectbox(label, options, index=index, **common)
+    )
+    st.query_params[key] = str(chosen)
+    return chosen
 
 
 def chart(figure: go.Figure, name: str, alt: str, **keywords: Any) -> Any:
@@ -68,29 +114,22 @@ def score(label: str, help: str | None = None) -> Any:
 
 
 def when(moment: datetime) -> str:
-    return f"{moment.astimezone():%Y-%m-%d %H:%M}"
-
-
-def ago(moment: datetime) -> str:
-    """Roughly, for people."""
-    seconds = (datetime.now(UTC) - moment).total_seconds()
-    for unit, size in (("day", 86400), ("hour", 3600), ("minute", 60)):
-        if seconds >= size:
-            count = int(seconds // size)
-            return f"{count} {unit}{'s' if count > 1 else ''} ago"
-    return "just now"
+    return f"{charts.local(moment):%Y-%m-%d %H:%M}"
 
 
 def lasted(seconds: float | None) -> str:
     return "runs" if seconds is None else str(timedelta(seconds=round(seconds)))
 
 
+def pair(cell: Sequence[Any] | None) -> tuple[int, int] | None:
+    """The true and the predicted class of a cell of confusions; None for one of what is right."""
+    truth, predicted = cell or (0, 0)
+    return (int(truth), int(predicted)) if truth != predicted else None
+
+
 def champions(versions: Sequence[Version]) -> dict[str, str]:
     """What a bundle is in the registry, by its hash: the champion, or the number of its version."""
-    return {
-        one.tags["segmodels.bundle_sha256"]: "champion" if CHAMPION in one.aliases else f"version {one.version}"
-        for one in versions
-    }
+    return {one.bundle_sha256: "champion" if CHAMPION in one.aliases else f"version {one.version}" for one in versions}
 
 
 def text(said: str) -> str:

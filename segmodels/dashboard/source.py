@@ -6,7 +6,7 @@ from typing import Any
 
 import streamlit as st
 
-from segmodels import records
+from segmodels import records, versions
 from segmodels.dashboard.current import stamp_of
 from segmodels.project import PROGRESS
 from segmodels.records import Prepared
@@ -18,7 +18,7 @@ def _report(run_id: str, path: str) -> dict[str, Any] | None:
 
 
 def report(run_id: str, path: str) -> dict[str, Any] | None:
-    """A JSON file of a run, which does not change once it is there."""
+    """A JSON file of a retraining, which does not change once it is there."""
     found: dict[str, Any] | None = _report(run_id, path)
     if found is None:
         _report.clear(run_id, path)
@@ -27,11 +27,20 @@ def report(run_id: str, path: str) -> dict[str, Any] | None:
 
 @st.cache_data(ttl=3600, max_entries=8, show_spinner=False)
 def prepared(run_id: str) -> Prepared | None:
+    """The version of the dataset that a retraining was the first on, which does not change."""
     return records.prepared(run_id)
+
+
+@st.cache_data(ttl=3600, max_entries=200, show_spinner=False)
+def shares(run_id: str) -> tuple[int, dict[str, float | None]] | None:
+    """How many images that version has, and each class's share of their known pixels."""
+    found = records.prepared(run_id)
+    return None if found is None else (len(found.manifest), versions.shares(found.manifest, found.class_names))
 
 
 @st.cache_data(ttl=3600, max_entries=32, show_spinner=False)
 def card(name: str, version: int) -> str | None:
+    """The model card of a version, which does not change."""
     return records.card(name, version)
 
 

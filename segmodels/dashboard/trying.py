@@ -5,7 +5,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from threading import Lock
 
@@ -21,8 +21,8 @@ from segmodels.samples import ImageArray
 TRIED = WORK / "tried"
 """Bundles of versions that were fetched for it, and overlays of what they predicted, by version and image."""
 SECONDS = 300
-KEPT = 5
-"""Bundles."""
+KEPT, KEPT_OVERLAYS = 5, 500
+"""Bundles, of which some are large, and overlays."""
 _one_at_a_time = Lock()
 
 
@@ -59,7 +59,9 @@ def of_test_images(version: Version, pictures: Mapping[int, ImageArray]) -> dict
             for row in missing:
                 with atomic.file(kept[row]) as partial:
                     partial.write_bytes((Path(work) / "out" / f"{row}_overlay.png").read_bytes())
-    return {row: path.read_bytes() for row, path in kept.items()}
+    found = {row: path.read_bytes() for row, path in kept.items()}
+    _forget_oldest(TRIED.glob("*.png"), KEPT_OVERLAYS)
+    return found
 
 
 def _digest(picture: ImageArray) -> str:
@@ -71,19 +73,18 @@ def _predict(version: Version, files: list[Path], out: Path) -> None:
         bundle = TRIED / _name(version)
         if not bundle.is_dir():
             _run("fetch", str(version.version), "--out", str(bundle))
-            _forget_all_but(bundle)
+            _forget_oldest((one for one in TRIED.iterdir() if one.is_dir()), KEPT)
         _run("predict", *map(str, files), "--bundle", str(bundle), "--out", str(out))
 
 
 def _name(version: Version) -> str:
-    return version.tags["segmodels.bundle_sha256"][:16]
+    return version.bundle_sha256[:16]
 
 
-def _forget_all_but(newest: Path) -> None:
-    """Of the bundles that were fetched before only the latest stay: some are large."""
-    others = sorted((one for one in TRIED.iterdir() if one.is_dir() and one != newest), key=lambda one: one.stat().st_mtime)
-    for one in others[: max(0, len(others) - KEPT + 1)]:
-        shutil.rmtree(one, ignore_errors=True)
+def _forget_oldest(paths: Iterable[Path], kept: int) -> None:
+    """Only the latest stay."""
+    for one in sorted(paths, key=lambda path: -path.stat().st_mtime)[kept:]:
+        shutil.rmtree(one, ignore_errors=True) if one.is_dir() else one.unlink(missing_ok=True)
 
 
 def _run(*arguments: str) -> None:

@@ -1,7 +1,7 @@
 // Pictures of test images side by side: the picture, the truth, what candidates predicted and where they are wrong. Labels come as gray PNGs
 // whose values are class indices, and are coloured here: what is shown can change without asking anybody.
 //
-// data: { images: [{row, name, note}], order, row, panes: [{title, kind, candidate}], classes: [{name, color}], overlap, part, version, void }
+// data: { images: [{row, name, note, step}], order, row, panes: [{title, kind, candidate}], classes: [{name, color}], overlap, part, version, void }
 // order: another one where the images come in another order: then the row that is given is shown, whichever was.
 // kind: "picture", "truth", "prediction" or "errors"; row and part are where to begin.
 // State that Python is told: row.
@@ -208,17 +208,21 @@ export default function (component) {
     const { row, name: called, note: told } = data.images[at];
     name.textContent = called;
     note.textContent = `${told ? `${told}, ` : ""}${at + 1} of ${data.images.length}`;
+    const { part } = view;
     root.dataset.state = "loading";
     try {
       const image = await loaded(row);
       if (row !== view.row) return; // somebody has gone on
+      if (view.part !== part) return;
       view.image = image;
+      view.shown = `${data.version} ${row} ${part}`;
       under.textContent = "";
       draw();
       root.dataset.state = "shown";
       root.dataset.row = row;
     } catch (error) {
       view.image = null;
+      canvases.forEach((canvas) => canvas.getContext("2d").clearRect(0, 0, canvas.width, canvas.height));
       under.textContent = `this image cannot be shown: ${error.message}`;
       root.dataset.state = "failed";
       return;
@@ -235,14 +239,29 @@ export default function (component) {
   }
 
   function paint(canvas, pane) {
-    const { picture, truth, outline: edges } = view.image;
-    const { width, height } = picture;
+    const { width, height } = view.image.picture;
     const side = Math.min(canvas.parentElement.clientWidth || 300, (TALLEST * width) / height);
     const scale = window.devicePixelRatio || 1;
     const tall = (side * height) / width;
     canvas.width = Math.round(side * scale);
     canvas.height = Math.round(tall * scale);
     Object.assign(canvas.style, { width: `${side}px`, height: `${tall}px` });
+    const sheet = colored(canvas, pane);
+    const context = canvas.getContext("2d");
+    context.imageSmoothingEnabled = false; // a pixel stays one
+    const fits = Math.min(canvas.width / width, canvas.height / height);
+    const { left, top, zoom } = window_(width, height);
+    context.clearRect(0, 0, canvas.width, canvas.height);
+    context.drawImage(sheet, -left * fits * zoom, -top * fits * zoom, width * fits * zoom, height * fits * zoom);
+    canvas.fits = (fits * zoom) / scale;
+  }
+
+  // the whole of a pane's image, made anew only when something else than where one looks has changed
+  function colored(canvas, pane) {
+    const { picture, truth, outline: edges } = view.image;
+    const { width, height } = picture;
+    const stamp = `${view.shown} ${view.fill} ${view.wipe} ${view.contour} ${pane.kind} ${pane.candidate}`;
+    if (canvas.stamp === stamp) return canvas.sheet;
     const shown = new ImageData(new Uint8ClampedArray(picture.data), width, height);
     const labels = pane.kind === "picture" ? null : labelsOf(pane);
     const until = view.wipe * width;
@@ -256,8 +275,7 @@ export default function (component) {
           const color = colorOf(labels[at]);
           if (color) {
             // over gray: a color over another would be that of some other class
-            const [red, green, blue] = picture.data.subarray(4 * at, 4 * at + 3);
-            const gray = view.fill ? 0.299 * red + 0.587 * green + 0.114 * blue : null;
+            const gray = 0.299 * picture.data[4 * at] + 0.587 * picture.data[4 * at + 1] + 0.114 * picture.data[4 * at + 2];
             for (let part = 0; part < 3; part++) {
               shown.data[4 * at + part] = view.fill ? (1 - view.fill) * gray + view.fill * color[part] : picture.data[4 * at + part];
             }
@@ -270,13 +288,8 @@ export default function (component) {
     }
     const sheet = new OffscreenCanvas(width, height);
     sheet.getContext("2d").putImageData(shown, 0, 0);
-    const context = canvas.getContext("2d");
-    context.imageSmoothingEnabled = false; // a pixel stays one
-    const fits = Math.min(canvas.width / width, canvas.height / height);
-    const { left, top, zoom } = window_(width, height);
-    context.clearRect(0, 0, canvas.width, canvas.height);
-    context.drawImage(sheet, -left * fits * zoom, -top * fits * zoom, width * fits * zoom, height * fits * zoom);
-    canvas.fits = (fits * zoom) / scale;
+    Object.assign(canvas, { sheet, stamp });
+    return sheet;
   }
 
   function colorOf(label) {
@@ -299,7 +312,7 @@ export default function (component) {
 
   function moved(canvas) {
     canvas.onwheel = (event) => {
-      if (!view.image || document.activeElement === document.body) return; // who only scrolls by is not to be held
+      if (!view.image || !root.contains(root.getRootNode().activeElement)) return; // who only scrolls by is not to be held
       event.preventDefault();
       const box = canvas.getBoundingClientRect();
       const [u, v] = [(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height];
@@ -345,7 +358,8 @@ export default function (component) {
       if (data.overlap) return label ? data.classes[view.part].name : `not ${data.classes[view.part].name}`;
       return data.classes[label]?.name ?? `${label}`;
     };
-    const parts = [`x ${x}, y ${y}`, `truth: ${word(truth[at])}`];
+    const step = data.images[place()]?.step ?? 1; // of a large image every second, third ... pixel is here
+    const parts = [`x ${x * step}, y ${y * step}`, `truth: ${word(truth[at])}`];
     Object.entries(said).forEach(([candidate, labels]) => parts.push(`${candidate}: ${word(labels[at])}`));
     under.textContent = parts.join("  ·  ");
   }

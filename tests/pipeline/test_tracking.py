@@ -259,14 +259,16 @@ def test_the_digest_of_a_dataset_is_dvcs(tmp_path: Path) -> None:
 def test_a_retraining_is_read_as_it_was_written(tmp_path: Path, prepared: Path, reports: Path) -> None:
     for number, started in enumerate(("by the clock", "by hand")):
         with tracking.retrain_run("p", params={}, dataset=tmp_path / "raw", started=started) as run_id:
-            tracking.note_stages(
-                run_id, {"prepare": {"why": "new images", "seconds": 2.5}, "train@unet": {"why": "x", "seconds": None}}
-            )
+            tracking.note_stages(run_id, {"prepare": {"why": "new images", "seconds": 2.5, "failed": False}})
             tracking.conclude(run_id, reports=reports, prepared=prepared, verdict=f"keep: no better, {number}")
     hand, clock = records.retrains("p")
     assert (hand.started, hand.outcome, hand.reason, hand.status) == ("by hand", "keep", "no better, 1", "FINISHED")
     assert clock.began <= hand.began and hand.seconds is not None and hand.seconds < 60
-    assert (records.report(clock.run_id, tracking.STAGES) or {})["prepare"] == {"why": "new images", "seconds": 2.5}
+    assert (records.report(clock.run_id, tracking.STAGES) or {})["prepare"] == {
+        "why": "new images",
+        "seconds": 2.5,
+        "failed": False,
+    }
     assert records.report(clock.run_id, "reports/leaderboard.json") is None  # nothing was compared
     # the same dataset is noted once, by the first that ran on it
     assert clock.manifest is not None and hand.manifest is None

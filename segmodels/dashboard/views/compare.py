@@ -13,14 +13,14 @@ ORDERS = {"apart": "differ most", "won": "A better", "lost": "B better"}
 
 def show() -> None:
     shown.page("Compare", "Two candidates on the same test images: what one wins and the other loses.")
-    evaluated = shown.or_said(current.evaluated)
+    evaluated = current.evaluated()
     names = evaluated.names
     if len(names) < 2:
         st.info("There is only one candidate; add another to `candidates` in params.yaml and run `make retrain`.")
         return
     left, right = st.columns(2)
-    one = left.selectbox("A", names, index=0, key="a", bind="query-params")
-    other = right.selectbox("B", names, index=1, key="b", bind="query-params")
+    one = shown.choose("A", names, key="a", place=left)
+    other = shown.choose("B", names, default=1, key="b", place=right)
     if one == other:
         st.info("These are the same; choose another for A or for B.")
         return
@@ -38,7 +38,7 @@ def _gain(evaluated: Evaluated, one: str, other: str, flips: pd.DataFrame) -> No
         st.metric(
             "A less B, points of mIoU",
             f"{100 * gain.difference:+.2f}",
-            help=f"95 % interval {100 * gain.low:+.2f} to {100 * gain.high:+.2f}, over all pixels of the test images",
+            help=f"95 % interval {100 * gain.low:+.2f} to {100 * gain.high:+.2f}, over all pixels of the classes that the test images show",
         )
         certain = "yes" if gain.low > 0 or gain.high < 0 else "no"
         st.metric(
@@ -80,7 +80,7 @@ def _images(evaluated: Evaluated, one: str, other: str, flips: pd.DataFrame) -> 
     notes = [
         f"A {a:.3f}, B {b:.3f}" for a, b in zip(flips["one"].head(viewer.MOST), flips["other"].head(viewer.MOST), strict=True)
     ]
-    viewer.show(evaluated, flips, viewer.of_two(one, other), notes=notes, order=f"{order} {one} {other}", key="image")
+    viewer.show(evaluated, flips, viewer.of_two(one, other), notes=notes, order=f"{order} {one} {other}", name="compare")
     with st.expander("All images as a table"):
         columns = {
             "row": None,
@@ -139,13 +139,9 @@ def _confusion(evaluated: Evaluated, one: str, other: str) -> None:
 
 
 def clicked_pair(evaluated: Evaluated, name: str) -> tuple[int, int] | None:
-    """A candidate's confusions, and the true and the predicted class of the cell that was clicked."""
+    """A candidate's confusions, and the true and the predicted class of the cell that is chosen in them."""
     figure = charts.confusion(evaluated.scores(name)["confusion"], evaluated.class_names)
-    picked = shown.chart(
-        figure, f"confusion-{evaluated.names.index(name)}", f"confusions of {name}", on_select="rerun", selection_mode="points"
-    )
+    called = f"confusion-{evaluated.names.index(name)}"
+    picked = shown.chart(figure, called, f"confusions of {name}", on_select="rerun", selection_mode="points")
     points = picked["selection"]["points"]
-    if not points or not points[0].get("customdata"):
-        return None
-    truth, predicted = points[0]["customdata"]
-    return (int(truth), int(predicted)) if truth != predicted else None
+    return shown.pair(points[0].get("customdata")) if points else None

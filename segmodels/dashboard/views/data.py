@@ -7,34 +7,37 @@ import pandas as pd
 import streamlit as st
 
 from segmodels import versions
+from segmodels.compared import Folders
 from segmodels.dashboard import charts, current, shown, source, viewer
 from segmodels.dashboard.evaluated import Evaluated
-from segmodels.project import AUGMENTED, FACTS, PREPARED
-from segmodels.records import Prepared, Retrain
+from segmodels.project import AUGMENTED, FACTS
+from segmodels.records import Retrain
 
+VERSIONS = 50
+"""That are drawn, the latest."""
 SPLITS = {"train": "training", "val": "validation", "test": "test", "vault": "vault"}
-LISTED = 500
 
 
 def show() -> None:
     shown.page("Data", "What the models learn from: versions over time, class shares, what changed, what leaks.")
-    project = shown.or_said(current.project)
-    if not (PREPARED / "dataset.json").is_file():
+    project = current.project()
+    folders = current.folders()
+    if not (folders.facts / "census.json").is_file():
         st.info("No dataset was prepared yet; run `make retrain`, or `make demo` for a first look.", icon=":material/info:")
         return
-    _now()
-    _over_time(shown.or_said(lambda: current.retrains(project)))
-    _leaks()
+    _now(folders.facts)
+    _over_time(shown.or_warned(lambda: current.retrains(project), []))
+    _leaks(folders)
     _samples()
     _augmented()
 
 
-def _now() -> None:
-    census = json.loads((FACTS / "census.json").read_text(encoding="utf-8"))
+def _now(facts: Path) -> None:
+    census = json.loads((facts / "census.json").read_text(encoding="utf-8"))
     st.subheader("Now")
     with st.grid(4):
         for split, count in census["num_images"].items():
-            st.metric(f"{SPLITS[split]} images".capitalize(), f"{count:,}", help=f"of {census['num_groups'][split]:,} scenes")
+            st.metric(f"{SPLITS[split]} images".capitalize(), f"{count:,}", help=f"in {census['num_groups'][split]:,} groups")
     shown.chart(charts.shares(census), "class-shares", "each class's share of the pixels, by split")
     st.caption("Shares of the pixels whose class is known, on a logarithmic axis: what is rare is what matters.")
 
@@ -50,8 +53,8 @@ def _over_time(retrains: list[Retrain]) -> None:
     shown.chart(charts.versions(_shares(noted)), "versions", "each class's share of the pixels, version by version")
     left, right = st.columns(2)
     ids = list(found)
-    before = left.selectbox("From", ids, index=1, format_func=lambda one: _called(found[one]), key="from", bind="query-params")
-    after = right.selectbox("To", ids, index=0, format_func=lambda one: _called(found[one]), key="to", bind="query-params")
+    before = shown.choose("From", ids, default=1, told=lambda one: _called(found[one]), key="from", place=left)
+    after = shown.choose("To", ids, told=lambda one: _called(found[one]), key="to", place=right)
     old, new = source.prepared(before), source.prepared(after)
     if old is None or new is None:
         st.warning("The records of one of them are gone; choose another.")
@@ -82,27 +85,27 @@ def _called(one: Retrain) -> str:
 
 def _shares(noted: list[Retrain]) -> pd.DataFrame:
     rows = []
-    for one in reversed(noted[:50]):
-        version: Prepared | None = source.prepared(one.run_id)
-        if version is not None:
-            found = versions.shares(version.manifest, version.class_names)
+    for one in reversed(noted[:VERSIONS]):
+        found = source.shares(one.run_id)
+        if found is not None:
+            images, shares = found
             rows += [
-                {"began": one.began, "class": name, "share": share, "images": len(version.manifest)}
-                for name, share in found.items()
+                {"began": charts.local(one.began), "class": name, "share": share, "images": images}
+                for name, share in shares.items()
             ]
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=["began", "class", "share", "images"])
 
 
-def _leaks() -> None:
+def _leaks(folders: Folders) -> None:
     st.subheader("Leaks and doubtful labels")
-    leaks = json.loads((PREPARED / "leaks.json").read_text(encoding="utf-8"))
+    leaks = json.loads((folders.prepared / "leaks.json").read_text(encoding="utf-8"))
     if leaks:
         st.warning(f"{len(leaks)} things are on two sides of the splits: a score on such a test set is too good.")
         rows = [{"what": one["what"], "kind": one["kind"], "in": " and ".join(one["splits"])} for one in leaks]
         shown.table(pd.DataFrame(rows), {}, alt="what is on two sides of the splits", key="leaks")
     else:
         st.caption("Nothing is on two sides of the splits: no scene, no image, none that looks the same.")
-    doubtful = json.loads((FACTS / "suspects.json").read_text(encoding="utf-8"))
+    doubtful = json.loads((folders.facts / "suspects.json").read_text(encoding="utf-8"))
     if doubtful:
         st.warning(f"{len(doubtful)} labels may be wrong; `{FACTS / 'suspects.png'}` shows them.")
         shown.table(pd.DataFrame(doubtful), {}, alt="labels that may be wrong", key="doubtful")
@@ -124,7 +127,7 @@ def _samples() -> None:
         [viewer.Pane("image", "picture"), viewer.Pane("truth", "truth")],
         notes=[""] * len(images),
         order="by name",
-        key="image",
+        name="data",
     )
 
 

@@ -3,12 +3,11 @@
 import pandas as pd
 import streamlit as st
 
-from segmodels.dashboard import current, shown, viewer
+from segmodels.dashboard import charts, current, shown, viewer
 from segmodels.dashboard.evaluated import Evaluated
-from segmodels.dashboard.views.compare import clicked_pair
 from segmodels.objects import SIZES_PX
 
-BY = {"group": "scene", "size": "image size"}
+BY = {"group": "group", "size": "image size"}
 SIZES = ", ".join(f"{name}: {'the rest' if limit is None else f'below {limit:,} pixels'}" for name, limit in SIZES_PX.items())
 
 
@@ -16,23 +15,33 @@ def show() -> None:
     shown.page(
         "Failures", "Where a candidate fails: its worst images, what it confuses, and which kinds of images it is worse at."
     )
-    evaluated = shown.or_said(current.evaluated)
+    evaluated = current.evaluated()
     chosen = evaluated.names.index(evaluated.leaderboard["chosen"])
-    name = st.selectbox("Candidate", evaluated.names, index=chosen, key="candidate", bind="query-params")
-    worst = evaluated.worst(name)
-    if not evaluated.overlap:
-        _confused(evaluated, name)
-    _images(evaluated, name, worst)
+    name = shown.choose("Candidate", evaluated.names, default=chosen, key="candidate")
+    pairs = pd.DataFrame() if evaluated.overlap else _confused(evaluated, name)
+    _images(evaluated, name, _asked(evaluated) if len(pairs) else None)
     _slices(evaluated, name)
 
 
-def _confused(evaluated: Evaluated, name: str) -> None:
+def _confused(evaluated: Evaluated, name: str) -> pd.DataFrame:
+    """What is taken for what, most first. What was chosen last, a cell or a row, stands in the address."""
     st.subheader("Most confused")
+    pairs = _pairs(evaluated.version, name, evaluated)
+    called = f"failures-{evaluated.names.index(name)}"
+
+    def cell_chosen() -> None:
+        points = st.session_state[f"chart {called}"]["selection"]["points"]
+        _ask(shown.pair(points[0].get("customdata")) if points else None)
+
+    def row_chosen() -> None:
+        rows = st.session_state[f"pairs {called}"]["selection"]["rows"]
+        _ask(tuple(evaluated.class_names.index(pairs[key].iloc[rows[0]]) for key in ("truth", "predicted")) if rows else None)
+
     left, right = st.columns(2, gap="large")
     with left:
-        pair = clicked_pair(evaluated, name)
+        figure = charts.confusion(evaluated.scores(name)["confusion"], evaluated.class_names)
+        shown.chart(figure, called, f"confusions of {name}", on_select=cell_chosen, selection_mode="points")
     with right:
-        pairs = evaluated.confused(name)
         columns = {
             "truth": "true class",
             "predicted": "taken for",
@@ -40,19 +49,40 @@ def _confused(evaluated: Evaluated, name: str) -> None:
             "share": st.column_config.NumberColumn("of it", format="percent"),
             "num_images": "images",
         }
-        picked = shown.table(
-            pairs, columns, alt="pairs of classes that are confused", key="pairs", on_select="rerun", selection_mode="single-row"
+        shown.table(
+            pairs,
+            columns,
+            alt="pairs of classes that are confused",
+            key=f"pairs {called}",
+            on_select=row_chosen,
+            selection_mode="single-row",
         )
-        st.caption("Choose a row, or click a cell, to go through its images below.")
-    rows = picked["selection"]["rows"]
-    if rows:
-        chosen = pairs.iloc[rows[0]]
-        pair = evaluated.class_names.index(chosen["truth"]), evaluated.class_names.index(chosen["predicted"])
-    st.session_state["confused pair"] = pair
+        st.caption("Choose a row, or click a cell, to go through its images below; choose it again for the worst of all.")
+    return pairs
 
 
-def _images(evaluated: Evaluated, name: str, worst: pd.DataFrame) -> None:
-    pair = st.session_state.get("confused pair")
+@st.cache_data(max_entries=16, show_spinner=False)
+def _pairs(version: str, name: str, _evaluated: Evaluated) -> pd.DataFrame:
+    return _evaluated.confused(name)
+
+
+def _ask(pair: tuple[int, ...] | None) -> None:
+    if pair is None:
+        st.query_params.pop("pair", None)
+    else:
+        st.query_params["pair"] = "-".join(map(str, pair))
+
+
+def _asked(evaluated: Evaluated) -> tuple[int, int] | None:
+    """The true and the predicted class that the address names."""
+    parts = st.query_params.get("pair", "").split("-")
+    if len(parts) != 2 or not all(part.isdecimal() and int(part) < len(evaluated.class_names) for part in parts):
+        return None
+    return int(parts[0]), int(parts[1])
+
+
+def _images(evaluated: Evaluated, name: str, pair: tuple[int, int] | None) -> None:
+    worst = evaluated.worst(name)
     if pair is None:
         st.subheader("Worst images")
         notes = [f"mIoU {one.miou:.3f}, most wrong: {one.most_wrong}" for one in worst.head(viewer.MOST).itertuples()]
@@ -63,7 +93,7 @@ def _images(evaluated: Evaluated, name: str, worst: pd.DataFrame) -> None:
         st.caption(f"{shown.text(truth)} taken for {shown.text(predicted)}, most pixels first")
         images = evaluated.showing(name, *pair)
         notes = [f"{count} pixels" for count in images["num_pixels"].head(viewer.MOST)]
-    viewer.show(evaluated, images, viewer.of_one(name), notes=notes, order=f"{name} {pair}", key="image")
+    viewer.show(evaluated, images, viewer.of_one(name), notes=notes, order=f"{name} {pair}", name="failures")
     with st.expander("All images as a table"):
         columns = {
             "row": None,
@@ -84,7 +114,7 @@ def _slices(evaluated: Evaluated, name: str) -> None:
     ]
     st.subheader("By kind of image")
     if not rows:
-        st.caption("All test images are of one size, and no scenes are known.")
+        st.caption("All test images are of one size, and no groups are known.")
     else:
         columns = {"miou": shown.score("mIoU"), "boundary_iou": shown.score("boundary IoU"), "num_images": "images"}
         ordered = pd.DataFrame(rows).sort_values("miou", ignore_index=True)

@@ -11,18 +11,19 @@ from segmodels.dashboard.evaluated import groups
 from segmodels.errors import InputError
 from segmodels.records import CandidateRun, Retrain
 
-NEWEST = "newest"
+NEWEST, ALL = "newest", "all"
 FEW_CLASSES = 12
 """Whose scores fit beside another chart."""
 
 
 def show() -> None:
     shown.page("Leaderboard", "Which candidate is best on the same test images, whether that is certain, and what it costs.")
-    project = shown.or_said(current.project)
-    chosen = _chosen(shown.or_said(lambda: current.retrains(project)))
-    leaderboard = shown.or_said(lambda: current.evaluated().leaderboard if chosen is None else _then(chosen))
-    runs = {one.bundle: one for one in shown.or_said(lambda: current.candidate_runs(project)) if one.bundle}
-    known = shown.champions(shown.or_said(lambda: current.versions(project)))
+    project = current.project()
+    chosen = _chosen(shown.or_warned(lambda: current.retrains(project), []))
+    leaderboard = current.evaluated().leaderboard if chosen is None else _then(chosen)
+    every_run: list[CandidateRun] = shown.or_warned(lambda: current.candidate_runs(project), [])
+    runs = {one.bundle: one for one in reversed(every_run) if one.bundle}  # of several with one bundle the newest
+    known = shown.champions(shown.or_warned(lambda: current.versions(project), []))
     ranked = _filtered(leaderboard["candidates"], runs)
     if not ranked:
         st.info("No candidate has what you ask for; take a filter away.")
@@ -74,24 +75,22 @@ def _chosen(retrains: list[Retrain]) -> Retrain | None:
     datasets = list(dict.fromkeys(one.dataset for one in concluded))
     by_id = {one.run_id: one for one in concluded}
     left, right = st.columns([1, 3])
-    with left:
-        dataset = st.selectbox(
-            "Dataset version",
-            [None, *datasets],
-            format_func=lambda one: "all" if one is None else one[:12],
-            key="dataset",
-            bind="query-params",
-            help="The hash under which DVC has the dataset.",
-        )
-    options = [NEWEST, *(one.run_id for one in concluded if dataset is None or one.dataset == dataset)]
-    with right:
-        run_id = st.selectbox(
-            "Retraining",
-            options,
-            format_func=lambda one: NEWEST if one == NEWEST else _label(by_id[one]),
-            key="retrain",
-            bind="query-params",
-        )
+    dataset = shown.choose(
+        "Dataset version",
+        [ALL, *datasets],
+        told=lambda one: one[:12],
+        key="dataset",
+        place=left,
+        help="The hash under which DVC has the dataset.",
+    )
+    found = [one.run_id for one in concluded if dataset in (ALL, one.dataset)]
+    run_id = shown.choose(
+        "Retraining",
+        [NEWEST, *found] if dataset == ALL else found,
+        told=lambda one: NEWEST if one == NEWEST else _label(by_id[one]),
+        key="retrain",
+        place=right,
+    )
     return by_id.get(run_id)
 
 

@@ -5,6 +5,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from segmodels import records
 from segmodels.dashboard import current, shown, source, trying
 from segmodels.errors import InputError
 from segmodels.records import CHAMPION, CandidateRun, Version
@@ -25,24 +26,18 @@ def show() -> None:
         "Model card",
         "Any version of the registry: from the champion to its dataset, commit and params; what it scores; how to load it.",
     )
-    project = shown.or_said(current.project)
-    versions = shown.or_said(lambda: current.versions(project))
+    project = current.project()
+    versions = current.versions(project)
     if not versions:
         st.info("No version was registered yet; run `make retrain`, or `make demo` for a first look.", icon=":material/info:")
         return
-    numbers = [one.version for one in versions]
+    by_number = {one.version: one for one in versions}
     champion = next((place for place, one in enumerate(versions) if CHAMPION in one.aliases), 0)
-    number = st.selectbox(
-        "Version",
-        numbers,
-        index=champion,
-        format_func=lambda one: _called(versions[numbers.index(one)]),
-        key="version",
-        bind="query-params",
-    )
-    version = versions[numbers.index(number)]
+    version = by_number[
+        shown.choose("Version", list(by_number), default=champion, told=lambda one: _called(by_number[one]), key="version")
+    ]
     run = next((one for one in current.candidate_runs(project) if one.run_id == version.run_id), None)
-    scores: dict[str, Any] | None = source.report(version.run_id, "reports/scores.json")
+    scores = records.report(version.run_id, "reports/scores.json")  # which another test set changes
     _decided(version)
     if scores is not None:
         _scores(scores)
@@ -67,13 +62,11 @@ def _trying(version: Version) -> None:
         return
     content = dropped.getvalue()
     try:
-        overlay = _overlay(version.tags["segmodels.bundle_sha256"], content, version)
+        overlay = _overlay(version.bundle_sha256, content, version)
     except InputError as error:
         st.error(shown.text(str(error)))
         return
-    left, right = st.columns(2, gap="large")
-    left.image(content, caption="the image")
-    right.image(overlay, caption="with the mask over it")
+    st.image(overlay, caption="the image with the mask over it, in the colours of the version's own classes")
 
 
 @st.cache_data(max_entries=16, show_spinner="the version predicts; the first time takes some seconds")

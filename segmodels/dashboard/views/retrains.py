@@ -6,46 +6,43 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from segmodels.dashboard import charts, current, receipts, shown, source, trying
-from segmodels.errors import InputError
+from segmodels.dashboard import charts, current, receipts, shown, source
+from segmodels.dashboard.views import time_machine
 from segmodels.records import Retrain, Version
 from segmodels.tracking import STAGES
 
 REFRESH_S = 3
-MACHINE_IMAGES = 50
-"""That the time machine offers."""
-SHOWN_PX = 480
 
 
 def show() -> None:
     shown.page("Retrains", "What started each retraining, how long it took, what was decided about its best candidate, and why.")
-    project = shown.or_said(current.project)
-    found = shown.or_said(lambda: current.retrains(project))
+    project = current.project()
+    found = current.retrains(project)
     if not found:
         st.info("Nothing was retrained yet; run `make retrain`, or `make demo` for a first look.", icon=":material/info:")
         return
     _running(project)
-    versions = shown.or_said(lambda: current.versions(project))
+    versions = current.versions(project)
     st.subheader("Every retraining")
     shown.chart(charts.timeline(found), "retrainings", "when each retraining began, by what started it, and what came out")
     chosen = _listed(found)
     if chosen is not None:
         _one(chosen)
     _champions(versions)
-    _time_machine(versions)
+    time_machine.show(project, versions)
 
 
 @st.fragment(run_every=REFRESH_S)
 def _running(project: str) -> None:
     """What runs now, refreshed by itself."""
-    running = [one for one in shown.or_said(lambda: current.retrains(project)) if one.status == "RUNNING"]
-    if not running:
+    [newest] = current.retrains(project)[:1]
+    if newest.status != "RUNNING":  # an earlier one that is said to run was killed before it could say that it has ended
         return
     st.subheader("Running now")
-    st.caption(f"Since {shown.when(running[0].began)}, started {shown.text(running[0].started)}. This part refreshes itself.")
-    live = source.live(running[0].began)
+    st.caption(f"Since {shown.when(newest.began)}, started {shown.text(newest.started)}. This part refreshes itself.")
+    live = source.live(newest.began)
     if not live:
-        st.caption("No training has come to the end of an epoch yet.")
+        st.caption("No training is between its first epoch and its last.")
     for name, now in live.items():
         left = timedelta(seconds=round(now["seconds_left"]))
         done = now["epoch"] / max(1, now["epochs"])
@@ -60,7 +57,7 @@ def _listed(found: list[Retrain]) -> Retrain | None:
     """All of them as a table; the one that was chosen, the newest at first."""
     rows = pd.DataFrame(
         {
-            "began": [one.began for one in found],
+            "began": [charts.local(one.began) for one in found],
             "started": [one.started for one in found],
             "took": [shown.lasted(one.seconds) for one in found],
             "outcome": [one.outcome for one in found],
@@ -75,12 +72,20 @@ def _listed(found: list[Retrain]) -> Retrain | None:
         "run": st.column_config.TextColumn("MLflow's run"),
     }
     ids = [one.run_id for one in found]
-    picked = shown.table(
-        rows, columns, alt="every retraining, the newest first", key="retrainings", on_select="rerun", selection_mode="single-row"
+
+    def row_chosen() -> None:
+        at = st.session_state["retrainings"]["selection"]["rows"]
+        if at and at[0] < len(ids):
+            st.query_params["run"] = ids[at[0]]
+
+    shown.table(
+        rows,
+        columns,
+        alt="every retraining, the newest first",
+        key="retrainings",
+        on_select=row_chosen,
+        selection_mode="single-row",
     )
-    at = picked["selection"]["rows"]
-    if at:
-        st.query_params["run"] = ids[at[0]]
     asked = st.query_params.get("run", "")
     return found[ids.index(asked)] if asked in ids else next((one for one in found if one.verdict is not None), found[0])
 
@@ -97,10 +102,10 @@ def _one(chosen: Retrain) -> None:
         if stages:
             shown.chart(charts.stages(stages), "stages", "seconds of each stage")
             why = pd.DataFrame(
-                [{"stage": name, "why it ran": one["why"], "seconds": one["seconds"]} for name, one in stages.items()]
+                [{"stage": name, "why it was due": one["why"], "seconds": one["seconds"]} for name, one in stages.items()]
             )
             columns = {"seconds": st.column_config.NumberColumn(format="%.1f")}
-            shown.table(why, columns, alt="why each stage ran", key="stages")
+            shown.table(why, columns, alt="why each stage was due", key="stages")
         else:
             st.caption("Nothing of that is on record: no stage was due, or it did not come so far.")
     with right:
@@ -136,7 +141,7 @@ def _champions(versions: list[Version]) -> None:
     rows = pd.DataFrame(
         {
             "version": [one.version for one in versions],
-            "registered": [one.registered for one in versions],
+            "registered": [charts.local(one.registered) for one in versions],
             "candidate": [one.candidate for one in versions],
             "is": [", ".join(one.aliases) for one in versions],
             "decided": [one.outcome or "not decided" for one in versions],
@@ -148,41 +153,3 @@ def _champions(versions: list[Version]) -> None:
     columns = {"registered": st.column_config.DatetimeColumn("registered", format="YYYY-MM-DD HH:mm")}
     shown.table(rows, columns, alt="every version and what was decided about it", key="versions")
     st.caption("`make rollback VERSION=<n>` makes a version champion again.")
-
-
-def _time_machine(versions: list[Version]) -> None:
-    """One image through every champion."""
-    st.subheader("Time machine")
-    champions = {one.version: one for one in versions if one.outcome == "promote"}
-    numbers = sorted(champions)
-    try:
-        evaluated = current.evaluated()
-    except InputError:
-        numbers = []
-    if not numbers:
-        st.caption("Once there are champions and test images, one of the images is shown here as each of the champions sees it.")
-        return
-    st.caption("A test image as each champion sees it, from the first to the present one.")
-    worst = evaluated.worst(evaluated.leaderboard["chosen"]).head(MACHINE_IMAGES)
-    left, right = st.columns([1, 2])
-    rows = [int(row) for row in worst["row"]]
-    names = dict(zip(rows, worst["id"], strict=True))
-    row = left.selectbox("Image", rows, format_func=names.__getitem__, help="Those that the present candidate is worst at.")
-    number = right.select_slider("Version", numbers, value=numbers[-1]) if len(numbers) > 1 else numbers[0]
-    if not st.toggle(
-        "Predict", help="Each champion that was not asked yet takes some seconds.", key="machine", bind="query-params"
-    ):
-        return
-    try:
-        overlay = _seen_by(champions[number].tags["segmodels.bundle_sha256"], evaluated.version, row, champions[number])
-    except InputError as error:
-        st.error(shown.text(str(error)))
-        return
-    first, second = st.columns(2, gap="large")
-    first.image(evaluated.picture(row), caption=shown.text(str(names[row])), width=SHOWN_PX)
-    second.image(overlay, caption=f"version {number}", width=SHOWN_PX)
-
-
-@st.cache_data(max_entries=64, show_spinner="the version predicts; the first time takes some seconds")
-def _seen_by(bundle_sha256: str, compared: str, row: int, _version: Version) -> bytes:
-    return trying.of_test_images(_version, {row: current.evaluated().store.image(row)})[row]
