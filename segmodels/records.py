@@ -40,6 +40,7 @@ class Retrain:
         verdict: outcome and reason, `promote: ...`; None where nothing came out.
         dataset: the hash under which DVC has the dataset that it ran on.
         manifest: the hash of the prepared dataset, where this retraining was the first on it: its manifest is among the artifacts.
+        page: where MLflow's own page shows it; None without a server.
     """
 
     run_id: str
@@ -50,6 +51,7 @@ class Retrain:
     verdict: str | None
     dataset: str
     manifest: str | None
+    page: str | None
 
     @property
     def outcome(self) -> str:
@@ -80,6 +82,7 @@ class CandidateRun:
         metrics: the last value of each.
         tags: those that a person has given it.
         gave_up: why the training was given up, if it was.
+        page: where MLflow's own page shows it; None without a server.
     """
 
     run_id: str
@@ -92,6 +95,7 @@ class CandidateRun:
     metrics: Mapping[str, float]
     tags: Mapping[str, str]
     gave_up: str | None
+    page: str | None
 
 
 @dataclass(frozen=True)
@@ -219,6 +223,7 @@ def _retrain(run: Run) -> Retrain:
         verdict=tags.get(VERDICT),
         dataset=str(inputs[0].dataset.digest) if inputs else "unknown",
         manifest=tags.get(tracking.MANIFEST),
+        page=tracking.page(info.experiment_id, info.run_id),
     )
 
 
@@ -235,6 +240,7 @@ def _candidate(run: Run) -> CandidateRun:
         metrics=run.data.metrics,
         tags={name: value for name, value in tags.items() if not name.startswith(_OWN)},
         gave_up=tags.get(tracking.GAVE_UP),
+        page=tracking.page(run.info.experiment_id, run.info.run_id),
     )
 
 

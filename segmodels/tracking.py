@@ -144,9 +144,12 @@ def versions(project: str, tag: str, value: str) -> list[ModelVersion]:
 
 def address(run_id: str) -> str | None:
     """Where a browser shows a run; None without a server."""
-    if not is_served():
-        return None
-    return f"{uri().rstrip('/')}/#/experiments/{connect().get_run(run_id).info.experiment_id}/runs/{run_id}"
+    return page(connect().get_run(run_id).info.experiment_id, run_id) if is_served() else None
+
+
+def page(experiment_id: str, run_id: str) -> str | None:
+    """The same of a run whose experiment is known."""
+    return f"{uri().rstrip('/')}/#/experiments/{experiment_id}/runs/{run_id}" if is_served() else None
 
 
 MAX_METRICS = 1000

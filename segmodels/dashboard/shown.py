@@ -113,6 +113,11 @@ def score(label: str, help: str | None = None) -> Any:
     return st.column_config.NumberColumn(label, format="%.4f", help=help)
 
 
+def link(label: str) -> Any:
+    """A column of addresses that are opened beside the page."""
+    return st.column_config.LinkColumn(label, display_text="open")
+
+
 def when(moment: datetime) -> str:
     return f"{charts.local(moment):%Y-%m-%d %H:%M}"
 

@@ -295,3 +295,9 @@ def test_a_candidates_run_is_read_with_what_people_have_noted(tmp_path: Path, re
     assert (found.name, found.retrain, found.bundle) == ("unet", "r" * 32, "b" * 64)
     assert found.params["training.epochs"] == "3" and found.metrics["training_seconds"] == 6.0
     assert found.tags == {"labelled by": "two people"} and found.gave_up is None
+
+
+def test_a_run_has_a_page_where_a_server_shows_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert tracking.page("3", "abc") is None
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:5000/")
+    assert tracking.page("3", "abc") == "http://127.0.0.1:5000/#/experiments/3/runs/abc"

@@ -59,6 +59,8 @@ def show() -> None:
         _classes(drawn)
     st.subheader("All figures")
     _table(ranked, runs, known)
+    if not any(one.page for one in runs.values()):
+        st.caption("`make mlflow` shows every run's curves; with `make up` they are a click away here.")
     for one in leaderboard["not_ranked"]:
         st.warning(f"{shown.text(one['name'])} is not ranked: {one['reason']}")
 
@@ -156,6 +158,7 @@ def _table(ranked: list[dict[str, Any]], runs: dict[str, CandidateRun], known: d
             "parameters": one["num_parameters"] / 1e6,
             "size_mb": one.get("size_mb"),
             "training_s": _training_s(runs.get(one["bundle_sha256"])),
+            "curves": runs[one["bundle_sha256"]].page if one["bundle_sha256"] in runs else None,
             "by": f"{one['backend']} {one['precision']}, {one['device']}",
             **{f"IoU of {name}": value for name, value in zip(class_names, one["iou"], strict=True)},
         }
@@ -173,6 +176,7 @@ def _table(ranked: list[dict[str, Any]], runs: dict[str, CandidateRun], known: d
         "peak_memory_mb": st.column_config.NumberColumn("memory, MB", format="%.0f", help="At its peak, while predicting."),
         "parameters": st.column_config.NumberColumn("parameters, M", format="%.2f"),
         "size_mb": st.column_config.NumberColumn("weights, MB", format="%.1f"),
+        "curves": shown.link("in MLflow") if any(one.page for one in runs.values()) else None,
         "training_s": st.column_config.NumberColumn("training, s", format="%.0f"),
         **{f"IoU of {name}": shown.score(f"IoU of {name}") for name in class_names},
     }

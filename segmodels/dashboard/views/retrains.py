@@ -64,12 +64,14 @@ def _listed(found: list[Retrain]) -> Retrain | None:
             "reason": [one.reason for one in found],
             "dataset": [one.dataset[:12] for one in found],
             "run": [one.run_id for one in found],
+            "page": [one.page for one in found],
         }
     )
     columns = {
         "began": st.column_config.DatetimeColumn("began", format="YYYY-MM-DD HH:mm"),
         "started": "started",
         "run": st.column_config.TextColumn("MLflow's run"),
+        "page": shown.link("in MLflow") if found[0].page else None,
     }
     ids = [one.run_id for one in found]
 
