@@ -101,7 +101,7 @@ test-slow: setup  ## the slow tests: whole retrainings, every network, servers t
 	$(BIN)/pytest -m slow $(TWO_FILES_AT_A_TIME) --durations 30 --dist load $(ONE_FOR_EACH_ARCHITECTURE)
 	$(BIN)/pytest -m slow $(TWO_FILES_AT_A_TIME) --durations 30 $(addprefix --ignore ,$(ONE_FOR_EACH_ARCHITECTURE))
 
-screenshots: setup  ## take the pictures of docs/dashboard.md from what is in this folder
+screenshots: setup  ## take a picture of each page of the dashboard, of what is in this folder
 	$(BIN)/python docs/screenshots.py
 
 bench-camvid: setup  ## CamVid against the ordinary smp loop, an hour: make bench-camvid CAMVID=<folder>

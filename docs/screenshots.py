@@ -1,4 +1,4 @@
-"""Takes the pictures of docs/dashboard.md from the project in this folder, as `make demo` leaves it: `make screenshots`, with Debian's chromium."""
+"""Takes a picture of each page of the dashboard, into docs/, from the project in this folder, as `make demo` leaves it: `make screenshots`, with Debian's chromium."""
 
 import shutil
 import subprocess
