@@ -138,6 +138,9 @@ def test_charts_show_the_leaderboards_numbers(evaluated: Evaluated) -> None:
     ranked = evaluated.leaderboard["candidates"]
     figure = charts.leaderboard(ranked, [["right", "nothing"]], {"right": "champion"})
     assert list(figure.data[0].x) == [one["miou"] for one in ranked] and list(figure.data[0].y) == ["right", "nothing"]
+    reach = figure.data[0].error_x
+    assert list(reach.array) == [max(0, one["miou_high"] - one["miou"]) for one in ranked]
+    assert list(reach.arrayminus) == [max(0, one["miou"] - one["miou_low"]) for one in ranked]
     assert figure.layout.yaxis.ticktext == ("<b>right</b> (champion)", "nothing")
     heat = charts.classes(ranked, evaluated.class_names).data[0]
     assert np.allclose(np.array(heat.z, float), [one["iou"] for one in ranked])

@@ -50,14 +50,7 @@ def leaderboard(ranked: Sequence[dict[str, Any]], groups: Sequence[Sequence[str]
             y=names,
             mode="markers",
             marker={"size": 11, "color": [BETTER if name in marked else NEITHER for name in names]},
-            error_x={
-                "type": "data",
-                "symmetric": False,
-                "array": [max(0, one["miou_high"] - one["miou"]) for one in ranked],
-                "arrayminus": [max(0, one["miou"] - one["miou_low"]) for one in ranked],
-                "color": NEITHER,
-                "thickness": 2,
-            },
+            error_x=_intervals(*([one[key] for one in ranked] for key in ("miou", "miou_low", "miou_high"))),
             customdata=[[one["miou_low"], one["miou_high"]] for one in ranked],
             hovertemplate="%{y}: %{x:.4f} (%{customdata[0]:.4f} to %{customdata[1]:.4f})<extra></extra>",
         ),
@@ -140,14 +133,7 @@ def pareto(ranked: Sequence[dict[str, Any]], front: Sequence[str], cost: str, ma
             text=[f"  {short(name)}" if name else "" for name in written],
             textposition="middle right",
             marker={"size": 11, "color": [BETTER if one["name"] in marked else NEITHER for one in ranked]},
-            error_y={
-                "type": "data",
-                "symmetric": False,
-                "array": [max(0, one["miou_high"] - one["miou"]) for one in ranked],
-                "arrayminus": [max(0, one["miou"] - one["miou_low"]) for one in ranked],
-                "color": NEITHER,
-                "thickness": 1,
-            },
+            error_y=_intervals(*([one[key] for one in ranked] for key in ("miou", "miou_low", "miou_high"))),
             customdata=[plain(one["name"]) for one in ranked],
             hovertemplate=f"%{{customdata}}: %{{y:.4f}} at %{{x:.3g}} {label}<extra></extra>",
             cliponaxis=False,
@@ -170,14 +156,7 @@ def changes(gain: Change, by_class: Sequence[Change], one: str, other: str) -> g
             y=list(range(len(every))),
             mode="markers",
             marker={"size": 11, "color": [_color(change) for change in every]},
-            error_x={
-                "type": "data",
-                "symmetric": False,
-                "array": [max(0, 100 * (change.high - change.difference)) for change in every],
-                "arrayminus": [max(0, 100 * (change.difference - change.low)) for change in every],
-                "color": NEITHER,
-                "thickness": 2,
-            },
+            error_x=_intervals(*([100 * getattr(change, key) for change in every] for key in ("difference", "low", "high"))),
             customdata=[[plain(change.what), 100 * change.low, 100 * change.high] for change in every],
             hovertemplate="%{customdata[0]}: %{x:+.2f} (%{customdata[1]:+.2f} to %{customdata[2]:+.2f})<extra></extra>",
         )
@@ -418,6 +397,18 @@ def short(text: str, length: int = 22) -> str:
 def plain(text: str) -> str:
     """Text that Plotly shows as it is: it takes some tags for its own."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _intervals(values: Sequence[float], lows: Sequence[float], highs: Sequence[float]) -> dict[str, Any]:
+    """The bars around points: Plotly takes how far they reach, to each side."""
+    return {
+        "type": "data",
+        "symmetric": False,
+        "array": [max(0, high - value) for value, high in zip(values, highs, strict=True)],
+        "arrayminus": [max(0, value - low) for value, low in zip(values, lows, strict=True)],
+        "color": NEITHER,
+        "thickness": 2,
+    }
 
 
 def _named(name: str, marked: Mapping[str, str]) -> str:

@@ -34,7 +34,7 @@ class Fresh(Generic[T]):
     def _read_again(self, name: str) -> None:
         try:
             self._read(name)
-        except Exception:
+        except Exception:  # there is nobody here to be told: who asks next reads it, and is
             self._known.pop(name, None)
         finally:
             self._reading.release()
