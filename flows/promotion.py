@@ -15,15 +15,16 @@ from flows import aliases, cleaning, opponents, registry, reproduction, vault
 from flows.opponents import Opponent
 from flows.snapshot import Tree
 from flows.standing import Decision, decision_key
-from segmodels import bundle, console, gate, locks, receipt, tracking
+from segmodels import bundle, console, gate, locks, receipt, records, tracking, versions
 from segmodels.counts import parts, read_counts
 from segmodels.errors import BundleError
 from segmodels.gate import Rules, Scored, Verdict
 from segmodels.predict import Predictor
 from segmodels.project import LOCKS
-from segmodels.records import BEST_EVER, CHAMPION, DECISION, LEFT, PREVIOUS, VERDICT
+from segmodels.records import BEST_EVER, CHAMPION, DATASET, DECISION, LEFT, PREVIOUS, VERDICT
 from segmodels.samples import ImageKind, trained
 from segmodels.store import Store
+from segmodels.versions import Difference
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,8 @@ def decide(case: Case) -> Decision:
         champion = aliases.aliased(client, project, CHAMPION)
         previous, number = None if champion is None else str(champion.version), str(version.version)
         verdict = _verdict(client, case, store, version, champion)
-        tell = partial(_tell, client, case, version=number, champion=previous)
+        learned = None if champion is None else _learned_since(case.project, store, champion)
+        tell = partial(_tell, client, case, version=number, champion=previous, learned=learned)
         tell(verdict)
         key = "" if verdict.vault == "closed" else decision_key(case.best["bundle_sha256"], case.test_sha256, case.settings)
         if verdict.outcome == "promote" and previous != number:
@@ -143,11 +145,28 @@ def _noted(verdict: Verdict, version: str) -> dict[str, str]:
     return {VERDICT: json.dumps(asdict(Decision(verdict.outcome, verdict.reason, version)))}
 
 
-def _tell(client: MlflowClient, case: Case, verdict: Verdict, *, version: str, champion: str | None) -> None:
+def _tell(
+    client: MlflowClient, case: Case, verdict: Verdict, *, version: str, champion: str | None, learned: Difference | None
+) -> None:
     for path in receipt.write(
-        case.reports, verdict, project=case.project, version=version, champion=champion, rests_on=case.rests_on
+        case.reports,
+        verdict,
+        project=case.project,
+        version=version,
+        champion=champion,
+        learned=learned,
+        rests_on=case.rests_on,
     ):
         client.log_artifact(case.run_id, str(path))
+
+
+def _learned_since(project: str, store: Store, champion: ModelVersion) -> Difference | None:
+    """What the dataset has that it had not when the champion was trained; None where that is not on record any more."""
+    then = records.prepared_as(project, champion.tags[DATASET])
+    if then is None:
+        return None
+    names = [one.name for one in trained(store.classes)]
+    return versions.compare(then.manifest, store.manifest, (then.class_names, names))
 
 
 def _judge(
@@ -205,6 +224,7 @@ def _compared(
         challenger,
         against.scored,
         classes=shared,
+        images=images["id"].tolist(),
         scenes=images["scene"].tolist(),
         slices={f"{by} {part}": inside for by, found in parts(images).items() for part, inside in found.items()},
         before=before,

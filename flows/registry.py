@@ -23,7 +23,7 @@ from flows.aliases import aliased
 from segmodels import atomic, backends, bundle, card, digests, tracking
 from segmodels.backends import Backend
 from segmodels.errors import BundleError, InputError
-from segmodels.records import CHAMPION, is_gone
+from segmodels.records import CHAMPION, DATASET, is_gone
 from segmodels.samples import ImageKind
 from segmodels.store import Store
 
@@ -92,7 +92,7 @@ def registered(client: MlflowClient, project: str, folder: Path, best: dict[str,
         _BACKEND: best["backend"],
         _PRECISION: best["precision"],
         "segmodels.candidate": best["name"],
-        "segmodels.dataset_sha256": bundle.load(folder).facts.dataset_sha256,
+        DATASET: bundle.load(folder).facts.dataset_sha256,
         "segmodels.dvc_lock_sha256": digests.of_file(Path("dvc.lock")),
         "segmodels.params_sha256": digests.of_file(Path("params.yaml")),
         "segmodels.git_commit": bundle.load(folder).facts.git_commit or "unknown",

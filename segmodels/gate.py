@@ -22,6 +22,8 @@ from segmodels.significance import MIN_SCENES, RESAMPLES, Counts
 Outcome = Literal["promote", "keep", "inconclusive", "refused"]
 """`keep`: the champion is no worse, or the challenger lost something; `inconclusive`: it seems better, and this test set cannot tell;
 `refused`: it breaks a floor, whatever it is compared with."""
+WORST = 10
+"""Images that lost most, which a verdict names."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,15 @@ class Movement:
 
 
 @dataclass(frozen=True)
+class Regression:
+    """A test image on which the challenger is worse: its id, and the mIoU of both on it."""
+
+    image: str
+    champion: float
+    challenger: float
+
+
+@dataclass(frozen=True)
 class Verdict:
     """What was decided, why, and what it was decided from.
 
@@ -119,6 +130,7 @@ class Verdict:
         anchor: against the best champion ever, where that is not the present one.
         vault: what the vault said, where it was asked.
         movements: of mIoU and of each class, where test images have come, or their labels have changed, since the last decision.
+        regressions: the images that lost most, the worst first.
     """
 
     outcome: Outcome
@@ -135,6 +147,7 @@ class Verdict:
     anchor: Change | None = None
     movements: Sequence[Movement] = ()
     vault: Literal["passed", "failed", "closed"] | None = None
+    regressions: Sequence[Regression] = ()
 
 
 def decide(
@@ -142,6 +155,7 @@ def decide(
     champion: Scored,
     *,
     classes: Sequence[str],
+    images: Sequence[str],
     scenes: Sequence[str],
     slices: Mapping[str, NDArray[np.bool_]] | None = None,
     before: Scored | None = None,
@@ -153,6 +167,7 @@ def decide(
     """Whether the challenger takes the champion's place.
 
     Args:
+        images: their ids.
         scenes: of each image, what it belongs to with others that resemble it.
         slices: parts of the images by name, as what is in them.
         before: the champion on the images and labels of the last decision, where those were others.
@@ -178,6 +193,7 @@ def decide(
         slices=_sliced(challenger, champion, classes, units, slices or {}, seed=seed, resamples=resamples),
         anchor=None if best is None else changes(challenger, best, classes, units, seed=seed, resamples=resamples)[0],
         movements=() if before is None else movements(challenger, champion, classes, before),
+        regressions=regressions(challenger.miou, champion.miou, images),
     )
     outcome, reason = _judged(found, challenger.name, champion.name, rules)
     return replace(found, outcome=outcome, reason=reason)
@@ -203,10 +219,25 @@ def scenes_for_vault(rules: Rules) -> int:
 def by_cluster(challenger: FloatArray, champion: FloatArray, scenes: Sequence[str]) -> FloatArray:
     """The mean difference over the images of each scene. Where one model rightly says that nothing is there, it has that image right."""
     known = ~(np.isnan(challenger) & np.isnan(champion))
-    apart = np.nan_to_num(challenger, nan=1.0)[known] - np.nan_to_num(champion, nan=1.0)[known]
+    apart = (_right(challenger) - _right(champion))[known]
     _, index = np.unique(np.array(scenes)[known], return_inverse=True)
     means: FloatArray = np.bincount(index, apart) / np.bincount(index)
     return means
+
+
+def regressions(challenger: FloatArray, champion: FloatArray, images: Sequence[str]) -> list[Regression]:
+    """The images that lost most, at most WORST, the worst first."""
+    found = [
+        Regression(image, float(was), float(now))
+        for image, was, now in zip(images, _right(champion), _right(challenger), strict=True)
+        if now < was
+    ]
+    return sorted(found, key=lambda one: (one.challenger - one.champion, one.image))[:WORST]
+
+
+def _right(miou: FloatArray) -> FloatArray:
+    """Of an image that shows nothing, and of which a model says so, it has all right."""
+    return np.nan_to_num(miou, nan=1.0)
 
 
 def changes(

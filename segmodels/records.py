@@ -23,6 +23,8 @@ VERDICT, DECISION = "segmodels.verdict", "segmodels.decision"
 """Tags of a version: what was decided of it, and the key of that. A retraining has the former too, as a sentence."""
 PREVIOUS, LEFT = "segmodels.previous", "segmodels.rolled_back"
 """Tags of a version: the one that was champion before it was promoted, and that a person has gone back from it."""
+DATASET = "segmodels.dataset_sha256"
+"""Tag of a version: the hash of the prepared dataset that it was trained on."""
 _PARENT, _SHA256 = "mlflow.parentRunId", re.compile("[0-9a-f]{64}")
 _OWN = ("mlflow.", "segmodels.")
 MOST = 1000
@@ -170,6 +172,12 @@ def prepared(run_id: str) -> Prepared | None:
     return Prepared(manifest, names)
 
 
+def prepared_as(project: str, sha256: str) -> Prepared | None:
+    """The version of the dataset that has this hash; None where no retraining on it came to its end, or its record is gone."""
+    found = _runs(project, "retrain", f" and tags.`{tracking.MANIFEST}` = '{sha256}'")
+    return prepared(found[0].info.run_id) if found else None
+
+
 def card(project: str, version: int) -> str | None:
     """The model card of a version; None where its model is gone."""
     mlflow.set_tracking_uri(tracking.uri())
@@ -194,7 +202,7 @@ def _or_none(read: Callable[[], str]) -> str | None:
         raise
 
 
-def _runs(project: str, kind: str) -> list[Run]:
+def _runs(project: str, kind: str, condition: str = "") -> list[Run]:
     if not tracking.is_begun():  # who only looks makes no database
         return []
     client = tracking.connect()
@@ -204,7 +212,7 @@ def _runs(project: str, kind: str) -> list[Run]:
     return list(
         client.search_runs(
             [experiment.experiment_id],
-            filter_string=f"tags.`segmodels.kind` = '{kind}'",
+            filter_string=f"tags.`segmodels.kind` = '{kind}'{condition}",
             order_by=["attributes.start_time DESC"],
             max_results=MOST,
         )

@@ -178,6 +178,8 @@ def test_names_are_text_in_charts_and_in_receipts(evaluated: Evaluated) -> None:
         "better": 1,
         "detectable": None,
         "vault": None,
+        "regressions": [{"image": HOSTILE, "champion": 0.75, "challenger": 0.5}],
+        "data": {"added": 1200, "removed": 0, "relabelled": 3, "renamed": 0, "left_test": 0, "moved": 0},
         "bundle_sha256": "b",
         "test_sha256": "t",
         "gate": {HOSTILE: None},
@@ -185,6 +187,8 @@ def test_names_are_text_in_charts_and_in_receipts(evaluated: Evaluated) -> None:
     page = receipts.html(receipt)
     assert "<img" not in page and "&lt;img" in page
     assert "+10.00" in page and "<td class='number worse'>-20.00</td>" in page
+    assert "0.7500</td><td class='number'>0.5000</td><td class='number worse'>-25.00</td>" in page
+    assert "since the champion was trained: 1,200 added, 3 relabelled." in page
 
 
 def test_the_static_report_has_everything_in_one_file(evaluated: Evaluated) -> None:

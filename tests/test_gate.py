@@ -25,8 +25,8 @@ def drawn(mean: float, images: int, seed: int, spread: float = 0.06) -> np.ndarr
 
 
 def decided(challenger: Scored, champion: Scored, **more: Any) -> gate.Verdict:
-    images = len(challenger.miou)
-    settings: dict[str, Any] = {"classes": CLASSES, "scenes": [str(number) for number in range(images)], "resamples": 1000}
+    names = [str(number) for number in range(len(challenger.miou))]
+    settings: dict[str, Any] = {"classes": CLASSES, "scenes": names, "images": names, "resamples": 1000}
     return gate.decide(challenger, champion, **settings | more)
 
 
@@ -87,6 +87,22 @@ def test_what_moved_is_put_down_to_the_data_or_to_the_model() -> None:
         pytest.approx(0.8),
         None,
     ]
+
+
+def test_the_images_that_lost_most_are_named() -> None:
+    # "d" shows nothing, and the challenger alone sees something there
+    champion, challenger = np.array([0.9, 0.5, 0.8, np.nan]), np.array([0.8, 0.9, 0.5, 0.0])
+    found = gate.regressions(challenger, champion, ["a|", "b", "c", "d"])
+    assert found == [
+        gate.Regression("d", champion=1.0, challenger=0.0),
+        gate.Regression("c", champion=0.8, challenger=0.5),
+        gate.Regression("a|", champion=0.9, challenger=0.8),
+    ]
+    scores = scored("champion", champion[:3], champion[:3]), scored("challenger", challenger[:3], challenger[:3])
+    verdict = decided(scores[1], scores[0], images=["a|", "b", "c"], scenes=["a", "b", "c"])
+    assert "| a/ | 0.9000 | 0.8000 | -10.00 |" in receipt.markdown(verdict, project="p", version="2", champion="1")
+    images = gate.WORST + 3
+    assert len(gate.regressions(np.zeros(images), np.ones(images), [str(number) for number in range(images)])) == gate.WORST
 
 
 def test_a_class_that_collapses_is_no_promotion(champion: Scored) -> None:

@@ -53,8 +53,8 @@ def test_a_year_of_equal_models_through_the_gate_itself_has_one_champion() -> No
     champion, not_worse, best = model("first"), 0, -1.0
     for night in range(365):
         challenger = model(f"night {night}")
-        found = decide(challenger, champion, classes=["road", "sign"], scenes=scenes, resamples=100)
+        found = decide(challenger, champion, classes=["road", "sign"], images=scenes, scenes=scenes, resamples=100)
         assert found.outcome != "promote", found.reason
         not_worse, best = not_worse + (challenger.miou.mean() >= best), max(best, float(challenger.miou.mean()))
     assert not_worse > 2  # as often a rule that takes what is not worse would have had another
-    assert decide(model("better", 0.06), champion, classes=["road", "sign"], scenes=scenes).outcome == "promote"
+    assert decide(model("better", 0.06), champion, classes=["road", "sign"], images=scenes, scenes=scenes).outcome == "promote"

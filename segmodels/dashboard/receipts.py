@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
+from segmodels.receipt import told
+
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 52rem; margin: 2rem auto; padding: 0 1rem; color: #1b1b1b; background: #fff; }
 table { border-collapse: collapse; margin: 0.5rem 0 1.5rem; } td, th { padding: 0.25rem 0.9rem 0.25rem 0; text-align: left; vertical-align: top; }
@@ -32,6 +34,10 @@ def html(receipt: Mapping[str, Any]) -> str:
         parts.append(
             _facts("What it was decided by", found | ({} if receipt["vault"] is None else {"the vault": receipt["vault"]}))
         )
+    if receipt["regressions"]:
+        parts.append(_regressions(receipt["regressions"]))
+    if receipt["data"] is not None:
+        parts.append(f"<p>The dataset, since the champion was trained: {escape(told(receipt['data']))}.</p>")
     parts.append(
         _facts("What it rests on", {"bundle": receipt["bundle_sha256"], "test images": receipt["test_sha256"], **receipt["gate"]})
     )
@@ -46,6 +52,16 @@ def _changes(title: str, changes: list[Mapping[str, Any]]) -> str:
         numbers = "".join(f"<td class='number {kind}'>{cell}</td>" for cell in cells)
         rows.append(f"<tr><td>{escape(one['what'])}</td>{numbers}</tr>")
     return f"<h2>{escape(title)}</h2><table><tr><th></th><th>gain</th><th>from</th><th>to</th></tr>{''.join(rows)}</table>"
+
+
+def _regressions(regressions: list[Mapping[str, Any]]) -> str:
+    rows = []
+    for one in regressions:
+        lost = one["challenger"] - one["champion"]
+        numbers = f"<td class='number'>{one['champion']:.4f}</td><td class='number'>{one['challenger']:.4f}</td>"
+        rows.append(f"<tr><td>{escape(one['image'])}</td>{numbers}<td class='number worse'>{100 * lost:+.2f}</td></tr>")
+    head = "<tr><th></th><th>champion's mIoU</th><th>challenger's</th><th>points</th></tr>"
+    return f"<h2>The images that lost most</h2><table>{head}{''.join(rows)}</table>"
 
 
 def _facts(title: str, facts: Mapping[str, Any]) -> str:

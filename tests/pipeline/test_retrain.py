@@ -215,6 +215,7 @@ def test_a_grown_dataset_is_trained_on_and_the_test_set_only_grows(
     receipt = json.loads((project.folder / "reports" / "promotion.json").read_text())
     assert (receipt["version"], receipt["champion"]) == ("2", "1") and receipt["reason"] in said
     assert receipt["clusters"] == len(after[after["split"] == "test"]["scene"].unique())
+    assert {kind: count for kind, count in receipt["data"].items() if count} == {"added": 8}
 
 
 def test_its_history_is_told_and_the_first_champion_has_none_before_it(retrained: tuple[Project, str]) -> None:

@@ -8,11 +8,11 @@ import streamlit as st
 from segmodels import records
 from segmodels.dashboard import current, shown, source, trying
 from segmodels.errors import InputError
-from segmodels.records import CHAMPION, CandidateRun, Version
+from segmodels.records import CHAMPION, DATASET, CandidateRun, Version
 
 LINEAGE = {
     "segmodels.bundle_sha256": "bundle",
-    "segmodels.dataset_sha256": "prepared dataset",
+    DATASET: "prepared dataset",
     "segmodels.git_commit": "git commit",
     "segmodels.dvc_lock_sha256": "dvc.lock",
     "segmodels.params_sha256": "params.yaml",

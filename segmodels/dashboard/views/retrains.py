@@ -8,6 +8,7 @@ import streamlit as st
 
 from segmodels.dashboard import charts, current, receipts, shown, source
 from segmodels.dashboard.views import time_machine
+from segmodels.receipt import told
 from segmodels.records import Retrain, Version
 from segmodels.tracking import STAGES
 
@@ -125,6 +126,13 @@ def _receipt(receipt: dict[str, Any]) -> None:
     if receipt["gain"] is not None:
         changes = [receipt["gain"], *receipt["classes"], *receipt["slices"]]
         shown.chart(charts.receipt(changes), "receipt", "what the version gained over the champion, with 95 % intervals")
+    if receipt["regressions"]:
+        st.caption("The images that lost most")
+        lost = pd.DataFrame(receipt["regressions"])
+        columns = {"champion": shown.score("champion's mIoU"), "challenger": shown.score("its own")}
+        shown.table(lost, columns, alt="the images that lost most", key="regressions")
+    if receipt["data"] is not None:
+        st.caption(f"The dataset, since the champion was trained: {told(receipt['data'])}.")
     st.download_button(
         "Save the receipt as HTML",
         receipts.html(receipt),
