@@ -29,7 +29,10 @@ $(BIN)/.installed: requirements.lock pyproject.toml
 	@touch $@
 
 demo: setup  ## draw a small dataset, run the whole pipeline on it, show the leaderboard
-	$(BIN)/segmodels shapes data/raw
+	$(BIN)/segmodels shapes data/drawn
+	@test ! -d data/raw || diff -rq data/drawn/images data/raw/images > /dev/null || \
+		{ echo "make demo: data/raw holds another dataset than the demo's; run the demo in a fresh clone"; exit 2; }
+	@$(MAKE) --no-print-directory data SOURCE=data/drawn FORMAT=folder
 	$(BIN)/python -m flows.retrain
 
 data: setup  ## bring a dataset in: make data SOURCE=<folder> [FORMAT=<name>] [QUARANTINE=1: leave out what is wrong]

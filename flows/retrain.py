@@ -75,8 +75,8 @@ def show(outcome: str) -> None:
     console.say(outcome)
     console.say("")
     for command, purpose in (
+        ("make dashboard", "which candidate is best, why, and what it gets wrong, in a browser"),
         (f"{program} predict <image> --bundle {BUNDLES / best}", "masks of your own images, in predictions/"),
-        ("make mlflow", "every run's curves, and the registry, in a browser"),
         ("make data SOURCE=<folder> && make retrain", "your own dataset"),
     ):
         console.say(f"  {command:<60} {purpose}")

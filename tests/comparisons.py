@@ -38,7 +38,7 @@ def write(prepared: Path, folder: Path, candidates: Mapping[str, Says]) -> tuple
 
 
 def _evaluate(store: Store, folder: Path, says: Says, number: int) -> None:
-    classes = trained(store.classes)
+    classes, overlap = trained(store.classes), store.labels.overlap
     confusions, tables = Confusions(len(classes)), dict[str, pd.DataFrame]()
     folder.mkdir(parents=True)
     with labellings.writing(folder / labellings.NAME) as kept:
@@ -49,9 +49,10 @@ def _evaluate(store: Store, folder: Path, says: Says, number: int) -> None:
                 said = says(truth)
                 ids, groups, scenes = (str(store.manifest[column].iloc[row]) for column in ("id", "group", "scene"))
                 image, sure = np.array(store.image(row)), np.ones(truth.shape, np.float32)
-                rows.append(counted(Predicted(row, ids, groups, scenes, image, truth, said, sure), len(classes), overlap=False))
+                rows.append(counted(Predicted(row, ids, groups, scenes, image, truth, said, sure), len(classes), overlap=overlap))
                 if part == "test":
-                    confusions.add(row, said, truth)
+                    if not overlap:
+                        confusions.add(row, said, truth)
                     kept.add(row, said)
             tables[name] = pd.DataFrame(rows).astype({"miou": float})
             tables[name].to_parquet(folder / name, index=False)
@@ -59,12 +60,12 @@ def _evaluate(store: Store, folder: Path, says: Says, number: int) -> None:
     images = tables[TEST]
     scores = {
         "candidate": folder.name,
-        **summarise(images, classes, overlap=False),
-        "validation_miou": summarise(tables[VALIDATION], classes, overlap=False)["miou"],
+        **summarise(images, classes, overlap=overlap),
+        "validation_miou": summarise(tables[VALIDATION], classes, overlap=overlap)["miou"],
         "calibration": {"error": 0.1, "bins": []},
-        "confusion": confusions.total.tolist(),
+        "confusion": None if overlap else confusions.total.tolist(),
         "objects": [{"class": classes[1].name, "size": "small", "num_objects": 4, "recall": 0.25}],
-        "slices": sliced(images, classes, overlap=False),
+        "slices": sliced(images, classes, overlap=overlap),
         "latency_ms": 5.0 * (number + 1),
         "latency_p95_ms": 6.0 * (number + 1),
         "peak_memory_mb": 300.0,

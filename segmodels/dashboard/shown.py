@@ -126,12 +126,6 @@ def lasted(seconds: float | None) -> str:
     return "runs" if seconds is None else str(timedelta(seconds=round(seconds)))
 
 
-def pair(cell: Sequence[Any] | None) -> tuple[int, int] | None:
-    """The true and the predicted class of a cell of confusions; None for one of what is right."""
-    truth, predicted = cell or (0, 0)
-    return (int(truth), int(predicted)) if truth != predicted else None
-
-
 def champions(versions: Sequence[Version]) -> dict[str, str]:
     """What a bundle is in the registry, by its hash: the champion, or the number of its version."""
     return {one.bundle_sha256: "champion" if CHAMPION in one.aliases else f"version {one.version}" for one in versions}

@@ -11,12 +11,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Dialog, Page, Request, Response, expect, sync_playwright
+import tifffile
+from PIL import Image
+from playwright.sync_api import Browser, ConsoleMessage, Dialog, Locator, Page, Request, Response, expect, sync_playwright
 
 from segmodels import shapes
-from tests.conftest import PARAMS, clean_environment, free_port, make_project
+from segmodels.dataset import open_dataset
+from segmodels.samples import ImageKind
+from tests import comparisons
+from tests.conftest import PARAMS, clean_environment, free_port, make_project, prepared_at
 from tests.pipeline.projects import Project
 
 CHROMIUM = shutil.which("chromium")
@@ -179,6 +185,10 @@ def test_what_is_confused_is_gone_through_image_by_image(project: Project, addre
     opened(page, f"{address}/failures?pair={truth}-{predicted}")
     expect(page.get_by_text("Images of what was chosen")).to_be_visible()
     assert viewer(page)["note"].startswith(f"{most} pixels, 1 of ")
+    other = next(one["name"] for one in project.leaderboard["candidates"] if one["name"] != name)
+    opened(page, f"{address}/compare?a={name}&b={other}&pair_a={truth}-{predicted}")
+    count = cells[(cells["truth"] == truth) & (cells["predicted"] == predicted)]["row"].nunique()
+    expect(page.get_by_text(f"in {count} images, most pixels first")).to_be_visible()
 
 
 def test_a_view_has_an_address_that_brings_it_back(address: str, page: Page, browser: Browser) -> None:
@@ -322,6 +332,64 @@ def test_it_answers_to_no_other_name_and_before_anything_was_compared_says_what_
             expect(page.get_by_text("make demo").first).to_be_visible()
             assert page.get_by_test_id("stException").count() == 0
         page.close()
+
+
+LONG = (24, 2100)
+"""Height and width of an image of which every second pixel is shown."""
+
+
+@pytest.fixture(scope="module")
+def overlapping(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The dashboard of images of 16 bits in one channel, some of them long, whose classes overlap; candidates are right, or see nothing."""
+    root = tmp_path_factory.mktemp("overlapping")
+    rng, (height, width) = np.random.default_rng(0), LONG
+    for name in ("images", "masks/left", "masks/middle"):
+        (root / "drawn" / name).mkdir(parents=True)
+    for number in range(8):
+        size = (height, width if number % 2 else 60)
+        masks = {name: np.zeros(size, np.uint8) for name in ("left", "middle")}
+        masks["left"][:, : size[1] // 2] = masks["middle"][:, size[1] // 4 : size[1] // 4 * 3] = 255
+        tifffile.imwrite(root / "drawn" / "images" / f"{number}.tif", rng.integers(900, 1100, size).astype(np.uint16))
+        for name, mask in masks.items():
+            Image.fromarray(mask).save(root / "drawn" / "masks" / name / f"{number}.png")
+    folder = make_project(root / "project", PARAMS)
+    dataset = open_dataset(root / "drawn", kind=ImageKind(1, 16))
+    prepared = prepared_at(dataset, folder / "data" / "prepared", method="random")
+    _, reports = comparisons.write(prepared, folder / "data", {"right": lambda truth: truth, "nothing": np.zeros_like})
+    reports.rename(folder / "reports")
+    with served(folder) as address:
+        yield address
+
+
+def test_images_of_other_kinds_whose_classes_overlap_are_shown_class_by_class(overlapping: str, page: Page) -> None:
+    opened(page, f"{overlapping}/failures?candidate=nothing")
+    expect(page.get_by_text("Most confused")).to_have_count(0)  # what is one class may be another as well
+    panes = page.locator(".viewer canvas")
+    sky_blue, orange, vermilion = "86,180,233,255", "230,159,0,255", "213,94,0,255"
+    for name, color in (("left", sky_blue), ("middle", orange)):
+        page.locator(".viewer select").select_option(name)
+        page.locator(".viewer[data-state=shown]").get_by_label("labels").fill("1")
+        assert shown_colors(panes.nth(1)) >= {color}  # the truth
+        assert color not in shown_colors(panes.nth(2)) and vermilion in shown_colors(panes.nth(3))  # which "nothing" misses
+    gray = shown_colors(panes.nth(0))
+    assert len(gray) > 20  # 16 bits are stretched, so that people see something
+
+
+def test_a_pixel_of_a_long_image_is_told_where_it_is(overlapping: str, page: Page) -> None:
+    opened(page, f"{overlapping}/failures?candidate=nothing")
+    while page.locator(".viewer[data-state=shown] canvas").first.evaluate("c => c.sheet.width") != LONG[1] // 2:
+        page.locator(".viewer").press("j")
+    box = page.locator(".viewer canvas").nth(1).bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + 0.4 * box["width"], box["y"] + 0.5 * box["height"])
+    told = re.match(r"x (\d+), y (\d+) .* truth: left .* nothing: not left", page.locator(".viewer .under").inner_text())
+    assert told is not None and int(told[1]) == pytest.approx(0.4 * LONG[1], rel=0.02) and int(told[2]) % 2 == 0
+
+
+def shown_colors(canvas: Locator) -> set[str]:
+    """The colours in a pane, as `red,green,blue,alpha`."""
+    pixels = "c => [...new Set(new Uint32Array(c.getContext('2d').getImageData(0, 0, c.width, c.height).data.buffer))]"
+    return {",".join(str(value >> shift & 255) for shift in (0, 8, 16, 24)) for value in canvas.evaluate(pixels)}
 
 
 def test_beyond_this_machine_it_is_not_opened_without_a_password(project: Project) -> None:

@@ -7,6 +7,7 @@ import streamlit as st
 
 from segmodels.dashboard import charts, current, shown, viewer
 from segmodels.dashboard.evaluated import Evaluated
+from segmodels.dashboard.views import confused
 
 ORDERS = {"apart": "differ most", "won": "A better", "lost": "B better"}
 
@@ -126,22 +127,13 @@ def _confusion(evaluated: Evaluated, one: str, other: str) -> None:
     st.subheader("What is taken for what")
     st.caption("Shares of a true class's pixels, row by row. Click a cell to see its images.")
     left, right = st.columns(2, gap="large")
-    for place, name in ((left, one), (right, other)):
+    for place, name, key in ((left, one, "pair_a"), (right, other, "pair_b")):
         with place:
             st.markdown(f"**{shown.text(name)}**")
-            pair = clicked_pair(evaluated, name)
+            confused.show(evaluated, name, key=key)
+            pair = confused.chosen(evaluated, key)
             if pair is not None:
                 showing = evaluated.showing(name, *pair)
-                words = [evaluated.class_names[index] for index in pair]
-                st.caption(f"{shown.text(words[0])} taken for {shown.text(words[1])} in {len(showing)} images, most pixels first")
+                st.caption(f"{confused.told(evaluated, pair)} in {len(showing)} images, most pixels first")
                 columns = {"row": None, "id": "image", "num_pixels": "pixels"}
                 shown.table(showing[["id", "num_pixels", "row"]], columns, alt="images of this cell", key=f"cell {name}")
-
-
-def clicked_pair(evaluated: Evaluated, name: str) -> tuple[int, int] | None:
-    """A candidate's confusions, and the true and the predicted class of the cell that is chosen in them."""
-    figure = charts.confusion(evaluated.scores(name)["confusion"], evaluated.class_names)
-    called = f"confusion-{evaluated.names.index(name)}"
-    picked = shown.chart(figure, called, f"confusions of {name}", on_select="rerun", selection_mode="points")
-    points = picked["selection"]["points"]
-    return shown.pair(points[0].get("customdata")) if points else None

@@ -3,11 +3,13 @@
 import pandas as pd
 import streamlit as st
 
-from segmodels.dashboard import charts, current, shown, viewer
+from segmodels.dashboard import current, shown, viewer
 from segmodels.dashboard.evaluated import Evaluated
+from segmodels.dashboard.views import confused
 from segmodels.objects import SIZES_PX
 
 BY = {"group": "group", "size": "image size"}
+PAIR = "pair"
 SIZES = ", ".join(f"{name}: {'the rest' if limit is None else f'below {limit:,} pixels'}" for name, limit in SIZES_PX.items())
 
 
@@ -19,7 +21,7 @@ def show() -> None:
     chosen = evaluated.names.index(evaluated.leaderboard["chosen"])
     name = shown.choose("Candidate", evaluated.names, default=chosen, key="candidate")
     pairs = pd.DataFrame() if evaluated.overlap else _confused(evaluated, name)
-    _images(evaluated, name, _asked(evaluated) if len(pairs) else None)
+    _images(evaluated, name, confused.chosen(evaluated, PAIR) if len(pairs) else None)
     _slices(evaluated, name)
 
 
@@ -27,20 +29,16 @@ def _confused(evaluated: Evaluated, name: str) -> pd.DataFrame:
     """What is taken for what, most first. What was chosen last, a cell or a row, stands in the address."""
     st.subheader("Most confused")
     pairs = _pairs(evaluated.version, name, evaluated)
-    called = f"failures-{evaluated.names.index(name)}"
-
-    def cell_chosen() -> None:
-        points = st.session_state[f"chart {called}"]["selection"]["points"]
-        _ask(shown.pair(points[0].get("customdata")) if points else None)
+    listed = f"pairs of {name}"
 
     def row_chosen() -> None:
-        rows = st.session_state[f"pairs {called}"]["selection"]["rows"]
-        _ask(tuple(evaluated.class_names.index(pairs[key].iloc[rows[0]]) for key in ("truth", "predicted")) if rows else None)
+        rows = st.session_state[listed]["selection"]["rows"]
+        truth, predicted = (pairs[key].map(evaluated.class_names.index).tolist() for key in ("truth", "predicted"))
+        confused.choose(PAIR, (truth[rows[0]], predicted[rows[0]]) if rows else None)
 
     left, right = st.columns(2, gap="large")
     with left:
-        figure = charts.confusion(evaluated.scores(name)["confusion"], evaluated.class_names)
-        shown.chart(figure, called, f"confusions of {name}", on_select=cell_chosen, selection_mode="points")
+        confused.show(evaluated, name, key=PAIR)
     with right:
         columns = {
             "truth": "true class",
@@ -53,7 +51,7 @@ def _confused(evaluated: Evaluated, name: str) -> pd.DataFrame:
             pairs,
             columns,
             alt="pairs of classes that are confused",
-            key=f"pairs {called}",
+            key=listed,
             on_select=row_chosen,
             selection_mode="single-row",
         )
@@ -66,21 +64,6 @@ def _pairs(version: str, name: str, _evaluated: Evaluated) -> pd.DataFrame:
     return _evaluated.confused(name)
 
 
-def _ask(pair: tuple[int, ...] | None) -> None:
-    if pair is None:
-        st.query_params.pop("pair", None)
-    else:
-        st.query_params["pair"] = "-".join(map(str, pair))
-
-
-def _asked(evaluated: Evaluated) -> tuple[int, int] | None:
-    """The true and the predicted class that the address names."""
-    parts = st.query_params.get("pair", "").split("-")
-    if len(parts) != 2 or not all(part.isdecimal() and int(part) < len(evaluated.class_names) for part in parts):
-        return None
-    return int(parts[0]), int(parts[1])
-
-
 def _images(evaluated: Evaluated, name: str, pair: tuple[int, int] | None) -> None:
     worst = evaluated.worst(name)
     if pair is None:
@@ -88,9 +71,8 @@ def _images(evaluated: Evaluated, name: str, pair: tuple[int, int] | None) -> No
         notes = [f"mIoU {one.miou:.3f}, most wrong: {one.most_wrong}" for one in worst.head(viewer.MOST).itertuples()]
         images = worst
     else:
-        truth, predicted = (evaluated.class_names[index] for index in pair)
         st.subheader("Images of what was chosen")
-        st.caption(f"{shown.text(truth)} taken for {shown.text(predicted)}, most pixels first")
+        st.caption(f"{confused.told(evaluated, pair)}, most pixels first")
         images = evaluated.showing(name, *pair)
         notes = [f"{count} pixels" for count in images["num_pixels"].head(viewer.MOST)]
     viewer.show(evaluated, images, viewer.of_one(name), notes=notes, order=f"{name} {pair}", name="failures")

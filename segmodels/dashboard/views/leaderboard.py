@@ -28,6 +28,8 @@ def show() -> None:
     if not ranked:
         st.info("No candidate has what you ask for; take a filter away.")
         return
+    if len(ranked) < len(leaderboard["candidates"]):
+        st.caption(f"{len(ranked)} of {len(leaderboard['candidates'])} candidates have what you ask for.")
     marked = {one["name"]: "put forward" for one in ranked if one["name"] == leaderboard["chosen"]}
     for one in ranked:
         if known.get(one["bundle_sha256"]) == "champion":
