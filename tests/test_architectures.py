@@ -1,16 +1,22 @@
 """The modules of our own networks, and options that make no sense. What every architecture owes: tests/pipeline."""
 
+import copy
+
 import pytest
+import segmentation_models_pytorch as smp
 import torch
 import torch.nn.functional as F
 from timm.layers.conv2d_same import Conv2dSame
 from timm.layers.norm_act import BatchNormAct2d
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from segmodels import catalog, layers
+from segmodels.architectures import _upsampling
 from segmodels.architectures._pyramid import PyramidPooling, bin_means
 from segmodels.architectures.segnet import unpool
 from segmodels.errors import ParamsError
+from segmodels.network import Segmenter
 
 
 @pytest.mark.parametrize(
@@ -92,3 +98,23 @@ def test_in_bf16_weights_of_dilated_groups_have_their_gradient(channels: int, gr
         found, weight.grad = weight.grad, None
         assert found is not None
         assert torch.allclose(found, expected, atol=0.02 * float(expected.abs().max()))
+
+
+@pytest.mark.parametrize("size_px", [(64, 96), (50, 70)])
+def test_a_unet_trained_by_transposed_convolutions_is_the_one_of_smp(size_px: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    theirs = smp.Unet("resnet18", encoder_weights=None, classes=3).train()
+    ours = copy.deepcopy(theirs)
+    _upsampling.replace_in(ours.decoder)
+    assert ours.state_dict().keys() == theirs.state_dict().keys()
+    images = torch.randn(2, 3, *size_px)
+    slopes, flops = [], []
+    for network in (theirs, ours):
+        with FlopCounterMode(display=False) as counter:
+            logits = Segmenter(network, [0.0] * 3, [1.0] * 3)(images)
+        flops.append(counter.get_total_flops())
+        (logits * torch.linspace(0, 1, logits.numel()).view_as(logits)).mean().backward()
+        slopes.append([logits.detach(), *(one.grad for one in network.parameters())])
+    for own, expected in zip(slopes[1], slopes[0], strict=True):
+        assert torch.allclose(own, expected, atol=1e-4 * float(expected.abs().max()))
+    assert flops[1] < 0.85 * flops[0]

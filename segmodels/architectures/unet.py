@@ -8,7 +8,7 @@ import segmentation_models_pytorch as smp
 import torch
 from torch import Tensor, nn
 
-from segmodels.architectures import _smp
+from segmodels.architectures import _smp, _upsampling
 from segmodels.errors import ParamsError
 
 
@@ -45,6 +45,7 @@ def build(
             depth=len(widths),
             decoder_channels=widths,
         )
+        _upsampling.replace_in(network.decoder)  # type: ignore[arg-type]  # a module
         skipped = [0, *network.encoder.out_channels[1:-1]]  # type: ignore[union-attr,index]  # smp's decoder leaves the first out
     if skip == "conv1x1":
         network.decoder = _ConvolvedSkips(network.decoder, skipped)  # type: ignore[arg-type]
