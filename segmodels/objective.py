@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 
 from segmodels import catalog
+from segmodels.losses._outputs import Outputs
 from segmodels.samples import Task
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -37,6 +38,7 @@ def build(task: Task, terms: Sequence[Term]) -> Loss:
     losses = [(term.weight, catalog.build("losses", term.name, task, options=term.options)) for term in terms]
 
     def loss(logits_BCHW: Tensor, target: Tensor) -> Tensor:
-        return sum((weight * one(logits_BCHW, target) for weight, one in losses), start=logits_BCHW.new_zeros(()))
+        outputs = Outputs(logits_BCHW, target, task)
+        return sum((weight * one(outputs) for weight, one in losses), start=logits_BCHW.new_zeros(()))
 
     return loss

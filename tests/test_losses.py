@@ -12,6 +12,7 @@ from torchvision.ops import sigmoid_focal_loss
 
 from segmodels import catalog, objective
 from segmodels.errors import ParamsError
+from segmodels.losses import _softmax
 from segmodels.objective import Term, build
 from segmodels.samples import IGNORE_INDEX, Task
 
@@ -37,9 +38,14 @@ def logits_for(target: Tensor, task: Task, *, sure: float) -> Tensor:
     return (2 * known.float() - 1) * sure
 
 
+def loss_of(name: str, task: Task, options: dict[str, Any] | None = None) -> objective.Loss:
+    """One loss by itself."""
+    return build(task, [Term(name, options or {})])
+
+
 @pytest.mark.parametrize(("name", "task"), EVERY)
 def test_it_falls_with_the_error_to_nothing(name: str, task: Task) -> None:
-    loss, target = catalog.build("losses", name, task), truth(task)
+    loss, target = loss_of(name, task), truth(task)
     values = [float(loss(logits_for(target, task, sure=sure), target)) for sure in (0, 0.4, 0.8, 20)]
     assert values == sorted(values, reverse=True)
     assert values[0] > values[1] > values[2] > values[3]
@@ -48,7 +54,7 @@ def test_it_falls_with_the_error_to_nothing(name: str, task: Task) -> None:
 
 @pytest.mark.parametrize(("name", "task"), EVERY)
 def test_of_a_network_in_bf16_it_is_computed_in_float32(name: str, task: Task) -> None:
-    loss, target = catalog.build("losses", name, task), truth(task)
+    loss, target = loss_of(name, task), truth(task)
     rounded = (logits_for(target, task, sure=0.5) + 0.1 * torch.randn(2, 1 if task == "binary" else 4, 12, 12)).bfloat16()
 
     class Network(torch.nn.Module):
@@ -63,9 +69,7 @@ def test_of_a_network_in_bf16_it_is_computed_in_float32(name: str, task: Task) -
 def test_a_class_without_weight_has_no_say_smoothed_or_not() -> None:
     target = torch.zeros(1, 2, 2, dtype=torch.int64)
     for smoothing in (0.0, 0.1):
-        loss = catalog.build(
-            "losses", "cross_entropy", "multiclass", options={"class_weights": [0, 1], "label_smoothing": smoothing}
-        )
+        loss = loss_of("cross_entropy", "multiclass", {"class_weights": [0, 1], "label_smoothing": smoothing})
         assert loss(torch.randn(1, 2, 2, 2), target) == 0
 
 
@@ -83,12 +87,12 @@ def test_a_class_without_weight_has_no_say_smoothed_or_not() -> None:
 )
 def test_options_with_which_nothing_is_learned_are_refused(name: str, options: dict[str, Any]) -> None:
     with pytest.raises(ParamsError, match=rf"losses.{name}: .*; expected"):
-        catalog.build("losses", name, "multiclass", options=options)
+        loss_of(name, "multiclass", options)
 
 
 @pytest.mark.parametrize(("name", "task"), EVERY)
 def test_void_has_no_say(name: str, task: Task) -> None:
-    loss, target = catalog.build("losses", name, task), truth(task)
+    loss, target = loss_of(name, task), truth(task)
     logits = logits_for(target, task, sure=0.5)
     target[1], target[..., :4] = IGNORE_INDEX, IGNORE_INDEX
     wild = logits.clone()
@@ -106,7 +110,7 @@ def test_void_has_no_say(name: str, task: Task) -> None:
 def test_of_void_alone_it_is_a_finite_zero(name: str, task: Task) -> None:
     target = torch.full_like(truth(task), IGNORE_INDEX)
     logits = torch.randn(2, 1 if task == "binary" else 4, 12, 12, requires_grad=True)
-    value = catalog.build("losses", name, task)(logits, target)
+    value = loss_of(name, task)(logits, target)
     value.backward()
     assert value == 0
     assert logits.grad is not None and (logits.grad == 0).all()
@@ -116,7 +120,7 @@ def test_of_void_alone_it_is_a_finite_zero(name: str, task: Task) -> None:
 def test_classes_that_the_batch_has_not_are_no_trouble(name: str, task: Task) -> None:
     target = torch.zeros_like(truth(task))
     logits = torch.randn(2, 1 if task == "binary" else 4, 12, 12, requires_grad=True)
-    value = catalog.build("losses", name, task)(logits, target)
+    value = loss_of(name, task)(logits, target)
     value.backward()
     assert torch.isfinite(value) and value >= 0
     assert logits.grad is not None and torch.isfinite(logits.grad).all()
@@ -126,7 +130,7 @@ def test_classes_that_the_batch_has_not_are_no_trouble(name: str, task: Task) ->
 def test_one_image_and_logits_beyond_reason_are_no_trouble(name: str, task: Task) -> None:
     target = truth(task)[:1]
     logits = (logits_for(target, task, sure=-200.0)).requires_grad_()
-    value = catalog.build("losses", name, task)(logits, target)
+    value = loss_of(name, task)(logits, target)
     value.backward()
     assert torch.isfinite(value)
     assert logits.grad is not None and torch.isfinite(logits.grad).all()
@@ -163,7 +167,7 @@ SINGLE = torch.tensor([[[[math.log(3), 0.0]]]])
     ],
 )
 def test_multiclass_by_hand(name: str, options: dict[str, object], expected: float) -> None:
-    loss = catalog.build("losses", name, "multiclass", options=options)
+    loss = loss_of(name, "multiclass", options)
     assert float(loss(PAIR, torch.tensor([[[1, 0]]]))) == pytest.approx(expected)
 
 
@@ -187,7 +191,7 @@ def test_multiclass_by_hand(name: str, options: dict[str, object], expected: flo
 )
 @pytest.mark.parametrize("task", ["binary", "multilabel"])
 def test_binary_and_multilabel_by_hand(name: str, options: dict[str, object], expected: float, task: Task) -> None:
-    loss = catalog.build("losses", name, task, options=options)
+    loss = loss_of(name, task, options)
     target = torch.tensor([[[1, 0]]])
     assert float(loss(SINGLE, target if task == "binary" else target[:, None])) == pytest.approx(expected)
 
@@ -209,17 +213,16 @@ def test_binary_and_multilabel_by_hand(name: str, options: dict[str, object], ex
 )
 def test_a_class_that_the_batch_has_not_by_hand(name: str, options: dict[str, object], multiclass: float, sigmoid: float) -> None:
     target = torch.zeros(1, 1, 2, dtype=torch.int64)
-    assert float(catalog.build("losses", name, "multiclass", options=options)(torch.zeros(1, 2, 1, 2), target)) == pytest.approx(
-        multiclass
-    )
-    for task, given in (("binary", target), ("multilabel", target[:, None])):
-        loss = catalog.build("losses", name, task, options=options)
+    assert float(loss_of(name, "multiclass", options)(torch.zeros(1, 2, 1, 2), target)) == pytest.approx(multiclass)
+    cases: list[tuple[Task, Tensor]] = [("binary", target), ("multilabel", target[:, None])]
+    for task, given in cases:
+        loss = loss_of(name, task, options)
         assert float(loss(torch.zeros(1, 1, 1, 2), given)) == pytest.approx(sigmoid)
 
 
 @pytest.mark.parametrize(("name", "task"), [(name, task) for name, task in EVERY if name != "boundary"])
 def test_void_pixels_are_as_if_they_were_not_there(name: str, task: Task) -> None:
-    loss, target = catalog.build("losses", name, task), truth(task)
+    loss, target = loss_of(name, task), truth(task)
     logits = logits_for(target.roll(1, dims=-2), task, sure=1.0)
     wider = F.pad(target, (4, 4, 0, 0), value=IGNORE_INDEX)
     padded = F.pad(logits, (4, 4, 0, 0), mode="replicate")
@@ -232,10 +235,10 @@ def test_boundary_by_hand() -> None:
     target[..., 4:] = 1
     moved = torch.zeros(1, 8, 8, dtype=torch.int64)
     moved[..., 6:] = 1
-    loss = catalog.build("losses", "boundary", "binary", options={"tolerance_px": 3})
+    loss = loss_of("boundary", "binary", {"tolerance_px": 3})
     # of "yes", within a window of 3: the true border is column 4, the found one column 6: none is within one pixel
     assert float(loss(logits_for(moved, "binary", sure=60), target)) == pytest.approx(1)
-    wider = catalog.build("losses", "boundary", "binary", options={"tolerance_px": 5})
+    wider = loss_of("boundary", "binary", {"tolerance_px": 5})
     assert float(wider(logits_for(moved, "binary", sure=60), target)) == pytest.approx(0)  # all are within two
     # void columns where no border is near change nothing, whatever is said there
     beside = F.pad(logits_for(moved, "binary", sure=60), (4, 0, 0, 0), value=60)
@@ -250,13 +253,13 @@ def test_boundary_weighs_what_is_found_against_what_is_right_by_hand(task: Task)
     found[..., :3] = 1  # a second border that is none
     if task == "multilabel":
         truth, found = truth[:, None], found[:, None]
-    loss = catalog.build("losses", "boundary", task, options={"tolerance_px": 3})
+    loss = loss_of("boundary", task, {"tolerance_px": 3})
     # of 16 pixels of found borders 8 are right, and all 8 of the true one are found: F1 = 2 * 1/2 * 1 / (1/2 + 1)
     assert float(loss(logits_for(found, task, sure=60), truth)) == pytest.approx(1 - 2 / 3)
     # a window of 5 makes borders of two columns: 6 and 7; found two further right, one of them is within one pixel, either way
     moved = torch.zeros_like(truth)
     moved[..., 8:] = 1
-    wide = catalog.build("losses", "boundary", task, options={"width_px": 5, "tolerance_px": 3})
+    wide = loss_of("boundary", task, {"width_px": 5, "tolerance_px": 3})
     assert float(wide(logits_for(moved, task, sure=60), truth)) == pytest.approx(1 - 1 / 2)
 
 
@@ -267,7 +270,7 @@ def test_boundary_of_several_classes_by_hand() -> None:
     moved = torch.zeros(1, 8, 8, dtype=torch.int64)
     moved[..., 6:] = 1
     for tolerance_px, expected in ((3, 1.0), (5, 0.0)):
-        loss = catalog.build("losses", "boundary", "multiclass", options={"tolerance_px": tolerance_px})
+        loss = loss_of("boundary", "multiclass", {"tolerance_px": tolerance_px})
         assert float(loss(logits_for(moved, "multiclass", sure=60), target)) == pytest.approx(expected, abs=1e-6)
 
 
@@ -275,14 +278,14 @@ def test_hard_pixels_are_a_share_of_those_that_are_known() -> None:
     # losses log(1 + e^-x): 4 known pixels, the hardest half are those of x = -2 and -1; the void ones, the hardest of all, do not count
     logits = torch.tensor([-9.0, -9.0, -2.0, -1.0, 1.0, 2.0]).view(1, 1, 1, 6)
     target = torch.tensor([IGNORE_INDEX, IGNORE_INDEX, 1, 1, 1, 1]).view(1, 1, 6)
-    loss = catalog.build("losses", "cross_entropy", "binary", options={"hard_share": 0.5})
+    loss = loss_of("cross_entropy", "binary", {"hard_share": 0.5})
     assert float(loss(logits, target)) == pytest.approx((math.log1p(math.exp(2)) + math.log1p(math.exp(1))) / 2)
 
 
 def test_focal_tversky_by_hand() -> None:
     # one "yes" of two pixels, both at probability one half: overlap 0.5, found too much 0.5, missed 0.5: index 0.5 / (0.5 + 0.5) = 0.5
     target = torch.tensor([[[1, 0]]])
-    loss = catalog.build("losses", "tversky", "binary", options={"gamma": 2.0})
+    loss = loss_of("tversky", "binary", {"gamma": 2.0})
     assert float(loss(torch.zeros(1, 1, 1, 2), target)) == pytest.approx(0.5**0.5)
 
 
@@ -305,7 +308,7 @@ def test_regions_agree_with_smp_where_every_class_is_present(name: str, task: Ta
     if name == "jaccard":  # smp's knows no void
         target = truth(task)
         theirs["jaccard"] = smp.losses.JaccardLoss(task)
-    own = catalog.build("losses", name, task)(logits, target)
+    own = loss_of(name, task)(logits, target)
     given = target[:, None] if task == "binary" else target
     assert float(own) == pytest.approx(float(theirs[name](logits, given)), rel=1e-5)
 
@@ -314,29 +317,47 @@ def test_regions_agree_with_smp_where_every_class_is_present(name: str, task: Ta
 def test_lovasz_agrees_with_smp(task: Task) -> None:
     logits, target = random_case(task)
     theirs = smp.losses.LovaszLoss(task, ignore_index=IGNORE_INDEX)(logits, target)
-    assert float(catalog.build("losses", "lovasz", task)(logits, target)) == pytest.approx(float(theirs), rel=1e-5)
+    assert float(loss_of("lovasz", task)(logits, target)) == pytest.approx(float(theirs), rel=1e-5)
 
 
 def test_focal_agrees_with_torchvision() -> None:
     logits, _ = random_case("multilabel")
     target = truth("multilabel")
     theirs = sigmoid_focal_loss(logits, target.float(), alpha=-1, gamma=2, reduction="mean")
-    assert float(catalog.build("losses", "focal", "multilabel")(logits, target)) == pytest.approx(float(theirs), rel=1e-5)
+    assert float(loss_of("focal", "multilabel")(logits, target)) == pytest.approx(float(theirs), rel=1e-5)
 
 
 def test_cross_entropy_agrees_with_torch_on_weights_smoothing_and_void() -> None:
     logits, target = random_case("multiclass")
     options = {"class_weights": [1.0, 2.0, 3.0, 4.0], "label_smoothing": 0.2}
     theirs = F.cross_entropy(logits, target, torch.tensor([1.0, 2, 3, 4]), ignore_index=IGNORE_INDEX, label_smoothing=0.2)
-    own = catalog.build("losses", "cross_entropy", "multiclass", options=options)(logits, target)
+    own = loss_of("cross_entropy", "multiclass", options)(logits, target)
     assert float(own) == pytest.approx(float(theirs), rel=1e-5)
 
 
 def test_a_sum_weighs_its_terms() -> None:
     logits, target = random_case("multiclass")
     terms = [Term("cross_entropy", {}, 1.0), Term("dice", {"smooth": 1.0}, 0.5)]
-    alone = [catalog.build("losses", term.name, "multiclass", options=term.options)(logits, target) for term in terms]
+    alone = [loss_of(term.name, "multiclass", term.options)(logits, target) for term in terms]
     assert float(build("multiclass", terms)(logits, target)) == pytest.approx(float(alone[0] + 0.5 * alone[1]))
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_the_softmax_in_parts_is_that_of_the_whole(layout: torch.memory_format, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_softmax, "VALUES", 500)  # of five classes a hundred pixels, which do not divide the images'
+    generator = torch.Generator().manual_seed(0)
+    logits = 30 * torch.randn(2, 5, 13, 17, generator=generator, dtype=torch.float64)
+    logits = logits.to(memory_format=layout).requires_grad_()
+    target = torch.randint(0, 5, (2, 13, 17), generator=generator)
+    target[:, :3] = IGNORE_INDEX
+    found = []
+    for reduced in (_softmax.of(logits, target), _softmax.whole(logits, target)):
+        weights = [torch.randn(one.shape, generator=torch.Generator().manual_seed(1), dtype=one.dtype) for one in reduced]
+        total = torch.stack([(one * weight).sum() for one, weight in zip(reduced, weights, strict=True)]).sum()
+        [slope] = torch.autograd.grad(total, logits)
+        found.append([*reduced, slope])
+    for in_parts, whole in zip(*found, strict=True):
+        assert torch.allclose(in_parts, whole, rtol=1e-10, atol=1e-10)
 
 
 class WithAuxiliaryHead(nn.Module):
@@ -353,7 +374,7 @@ class WithAuxiliaryHead(nn.Module):
 
 def test_the_auxiliary_head_counts_as_much_as_it_says() -> None:
     logits, target = random_case("multiclass")
-    loss = catalog.build("losses", "cross_entropy", "multiclass")
+    loss = loss_of("cross_entropy", "multiclass")
     network = WithAuxiliaryHead(logits, -logits)
     expected = float(loss(logits, target)) + 0.4 * float(loss(-logits, target))
     assert float(objective.of(network, loss, torch.zeros(1), target)) == pytest.approx(expected)
@@ -363,4 +384,4 @@ def test_the_auxiliary_head_counts_as_much_as_it_says() -> None:
 def test_weights_of_another_number_of_classes_are_refused(name: str) -> None:
     logits, target = random_case("multiclass")
     with pytest.raises(ParamsError, match="class_weights has 2 values; expected 4"):
-        catalog.build("losses", name, "multiclass", options={"class_weights": [1, 2]})(logits, target)
+        loss_of(name, "multiclass", {"class_weights": [1, 2]})(logits, target)

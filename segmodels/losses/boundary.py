@@ -5,11 +5,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from segmodels.errors import ParamsError
-from segmodels.losses import _regions, _targets
+from segmodels.losses import _regions
+from segmodels.losses._outputs import Outputs
 from segmodels.samples import Task
 
 
-def build(task: Task, *, width_px: int = 3, tolerance_px: int = 5) -> _regions.Loss:
+def build(_: Task, *, width_px: int = 3, tolerance_px: int = 5) -> _regions.Loss:
     """It says nothing about the inside of a region: sum it with another loss.
 
     Args:
@@ -20,11 +21,11 @@ def build(task: Task, *, width_px: int = 3, tolerance_px: int = 5) -> _regions.L
         if value < 3 or value % 2 == 0:
             raise ParamsError(f"losses.boundary: {name} is {value}; expected an odd number, 3 or more")
 
-    def loss(logits_BCHW: Tensor, target: Tensor) -> Tensor:
-        truth, valid = _targets.dense(target, logits_BCHW.shape[1], task)
+    def loss(outputs: Outputs) -> Tensor:
+        valid = outputs.valid
         known = 1 - _spread(1 - valid, width_px)  # beside void nobody knows whether there is a border
-        probability = _targets.log_probabilities(logits_BCHW, task).exp()
-        found, true = (_border(one * valid, width_px) * known for one in (probability, truth))
+        probability = outputs.log_probabilities.exp()
+        found, true = (_border(one * valid, width_px) * known for one in (probability, outputs.truth_BCHW))
         over = (0, 2, 3)
         precision = (found * _spread(true, tolerance_px)).sum(over) / found.sum(over).clamp(min=1e-7)
         recall = (true * _spread(found, tolerance_px)).sum(over) / true.sum(over).clamp(min=1e-7)

@@ -2,15 +2,16 @@
 
 from collections.abc import Callable, Sequence
 
-import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from segmodels.errors import ParamsError
-from segmodels.losses import _targets
+from segmodels.losses import _outputs
+from segmodels.losses._outputs import Outputs
 from segmodels.samples import Task
 
 
-def build(task: Task, *, gamma: float = 2.0, class_weights: Sequence[float] | None = None) -> Callable[[Tensor, Tensor], Tensor]:
+def build(task: Task, *, gamma: float = 2.0, class_weights: Sequence[float] | None = None) -> Callable[[Outputs], Tensor]:
     """-(1 - p)^gamma log p of the true answer's probability p, averaged over the pixels.
 
     Args:
@@ -19,22 +20,20 @@ def build(task: Task, *, gamma: float = 2.0, class_weights: Sequence[float] | No
     """
     if gamma < 0:
         raise ParamsError(f"losses.focal: gamma is {gamma}; expected 0 or more")
-    _targets.refuse_negative("losses.focal", class_weights)
+    _outputs.refuse_negative("losses.focal", class_weights)
 
-    def loss(logits_BCHW: Tensor, target: Tensor) -> Tensor:
-        truth_BCHW, valid = _targets.dense(target, logits_BCHW.shape[1], task)
-        weights_C11 = torch.ones(1, 1, 1, device=logits_BCHW.device)
-        if class_weights is not None:
-            if len(class_weights) != logits_BCHW.shape[1]:
-                raise ParamsError(
-                    f"losses.focal: class_weights has {len(class_weights)} values; expected {logits_BCHW.shape[1]}, one a class"
-                )
-            weights_C11 = logits_BCHW.new_tensor(class_weights)[:, None, None]
-        log_yes = _targets.log_probabilities(logits_BCHW, task)
-        each = truth_BCHW * weights_C11 * _fading(log_yes, gamma)
-        if task != "multiclass":
-            each = each + (1 - truth_BCHW) * _fading(_targets.log_probabilities(-logits_BCHW, task), gamma)
-        return (each * valid).sum() / valid.sum().clamp(min=1)
+    def loss(outputs: Outputs) -> Tensor:
+        weights_C = _outputs.weights_of("losses.focal", class_weights, outputs.logits_BCHW)
+        if task == "multiclass":
+            each = _fading(outputs.log_probability_of_truth_BHW, gamma)  # 0 where void
+            if weights_C is not None:
+                each = each * weights_C[outputs.known]
+        else:
+            yes, no = (_fading(F.logsigmoid(sign * outputs.logits_BCHW), gamma) for sign in (1, -1))
+            if weights_C is not None:
+                yes = yes * weights_C[:, None, None]
+            each = (outputs.truth_BCHW * yes + (1 - outputs.truth_BCHW) * no) * outputs.valid
+        return each.sum() / outputs.valid.sum().clamp(min=1)
 
     return loss
 

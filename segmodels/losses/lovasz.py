@@ -6,22 +6,22 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from segmodels.losses import _targets
+from segmodels.losses._outputs import Outputs
 from segmodels.samples import Task
 
 
-def build(task: Task) -> Callable[[Tensor, Tensor], Tensor]:
+def build(task: Task) -> Callable[[Outputs], Tensor]:
     """Over the whole batch at once. Of classes that exclude each other those that its truth does not have are left out; of a class on
     its own that no pixel has, the worst false alarm counts.
     """
 
-    def loss(logits_BCHW: Tensor, target: Tensor) -> Tensor:
-        truth_BCHW, valid = _targets.dense(target, logits_BCHW.shape[1], task)
-        valid = valid.expand_as(truth_BCHW)
+    def loss(outputs: Outputs) -> Tensor:
+        truth_BCHW = outputs.truth_BCHW
+        valid = outputs.valid.expand_as(truth_BCHW)
         if task == "multiclass":
-            errors_BCHW = (truth_BCHW - F.softmax(logits_BCHW, dim=1)).abs()
+            errors_BCHW = (truth_BCHW - outputs.log_probabilities.exp()).abs()
         else:
-            errors_BCHW = F.relu(1 - logits_BCHW * (2 * truth_BCHW - 1))
+            errors_BCHW = F.relu(1 - outputs.logits_BCHW * (2 * truth_BCHW - 1))
         flat = [one.transpose(0, 1).flatten(1) for one in (errors_BCHW * valid, truth_BCHW)]
         each_C, present_C = _extension(*flat), flat[1].sum(dim=1) > 0
         if task != "multiclass":

@@ -7,7 +7,7 @@ from segmodels.losses import _regions
 from segmodels.samples import Task
 
 
-def build(task: Task, *, alpha: float = 0.3, beta: float = 0.7, gamma: float = 1.0) -> _regions.Loss:
+def build(_: Task, *, alpha: float = 0.3, beta: float = 0.7, gamma: float = 1.0) -> _regions.Loss:
     """A class's loss is (1 - index)^(1 / gamma).
 
     Args:
@@ -25,4 +25,4 @@ def build(task: Task, *, alpha: float = 0.3, beta: float = 0.7, gamma: float = 1
         tversky_C = intersection_C / (intersection_C + alpha * found + beta * missed).clamp(min=1e-7)
         return 1 - (1 - tversky_C).clamp(min=1e-7) ** (1 / gamma)  # at 0 the root has no slope
 
-    return _regions.loss(task, index)
+    return _regions.loss(index)

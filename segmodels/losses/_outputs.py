@@ -1,0 +1,88 @@
+"""What losses are computed from: logits with their truth. What several losses need of them is computed once."""
+
+import math
+from collections.abc import Sequence
+from functools import cached_property
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from segmodels.errors import ParamsError
+from segmodels.losses import _softmax
+from segmodels.samples import IGNORE_INDEX, Task
+
+
+class Outputs:
+    """The three tasks brought to one form.
+
+    Attributes:
+        logits_BCHW: float32.
+        target: as losses/__init__.py says.
+    """
+
+    def __init__(self, logits_BCHW: Tensor, target: Tensor, task: Task) -> None:
+        self.logits_BCHW, self.target, self.task = logits_BCHW, target, task
+
+    @cached_property
+    def valid(self) -> Tensor:
+        """0 where void, else 1: B x C x H x W, with one channel where void holds for all classes."""
+        valid = self.target != IGNORE_INDEX
+        return (valid if self.task == "multilabel" else valid[:, None]).float()
+
+    @cached_property
+    def known(self) -> Tensor:
+        """The target, 0 where void."""
+        return self.target * (self.target != IGNORE_INDEX)
+
+    @cached_property
+    def truth_BCHW(self) -> Tensor:
+        """0 and 1; 0 where void."""
+        if self.task == "multilabel":
+            return self.known.float()
+        if self.task == "binary":
+            return self.known[:, None].float()
+        return torch.zeros_like(self.logits_BCHW, requires_grad=False).scatter_(1, self.known[:, None], self.valid)
+
+    @cached_property
+    def log_probabilities(self) -> Tensor:
+        """Of each class, B x C x H x W; of the sigmoid tasks those of "yes"."""
+        return F.log_softmax(self.logits_BCHW, dim=1) if self.task == "multiclass" else F.logsigmoid(self.logits_BCHW)
+
+    @cached_property
+    def log_probability_of_truth_BHW(self) -> Tensor:
+        """Of classes that exclude each other: of the true one; 0 where void."""
+        return self._softmax.log_true_BHW
+
+    @cached_property
+    def sums(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Over all pixels of the batch that are not void, each (C,): probability where true, probability, truth."""
+        if self.task == "multiclass":
+            classes = range(self.logits_BCHW.shape[1])
+            true_C = torch.stack([(self.target == one).sum() for one in classes]).float()
+            return self._softmax.intersection_C, self._softmax.probability_C, true_C
+        probability, over = self.log_probabilities.exp() * self.valid, (0, 2, 3)
+        return (probability * self.truth_BCHW).sum(over), probability.sum(over), self.truth_BCHW.sum(over)
+
+    @cached_property
+    def _softmax(self) -> _softmax.Softmax:
+        return _softmax.of(self.logits_BCHW, self.target)
+
+
+def refuse_negative(loss: str, class_weights: Sequence[float] | None) -> None:
+    """Refuse weights with which a loss would fall as the network gets worse."""
+    if class_weights is not None and not (all(0 <= one < math.inf for one in class_weights) and any(class_weights)):
+        raise ParamsError(f"{loss}: class_weights are {list(class_weights)}; expected numbers of 0 or more, not all of them 0")
+
+
+def weights_of(loss: str, class_weights: Sequence[float] | None, logits_BCHW: Tensor) -> Tensor | None:
+    """The weights as a tensor, (C,).
+
+    Raises:
+        ParamsError: they are of another number of classes.
+    """
+    if class_weights is None:
+        return None
+    if len(class_weights) != logits_BCHW.shape[1]:
+        raise ParamsError(f"{loss}: class_weights has {len(class_weights)} values; expected {logits_BCHW.shape[1]}, one a class")
+    return logits_BCHW.new_tensor(class_weights)
