@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from segmodels import crops
+from segmodels import crops, memory
 from segmodels.crops import Balance
 from segmodels.errors import InputError
 from segmodels.recipes import Recipe, draw_seed
@@ -25,6 +25,8 @@ from segmodels.variants import Variants
 
 MOST_WORKERS = 16
 """Processes that draw samples for one GPU; each may hold 100 MB."""
+KEPT_SHARE = 0.1
+"""Of the memory that is free, for validation samples that the next epoch wants again."""
 REDRAWN = 8
 """How often at most a sample is drawn until it shows the class that it was drawn for."""
 
@@ -67,17 +69,24 @@ class _Drawn(Dataset[tuple[ImageArray, UInt8Array]]):
 
 
 class _Fitted(Dataset[tuple[ImageArray, UInt8Array]]):
-    """Validation samples, fitted into the network's size."""
+    """Validation samples, fitted into the network's size. Each epoch wants the same: they are kept, as long as `room_bytes` lasts."""
 
-    def __init__(self, store: Store, rows: Sequence[int], size_px: tuple[int, int]) -> None:
-        self.store, self.rows, self.size_px = store, rows, size_px
+    def __init__(self, store: Store, rows: Sequence[int], size_px: tuple[int, int], *, room_bytes: int) -> None:
+        self.store, self.rows, self.size_px, self.room_bytes = store, rows, size_px, room_bytes
+        self._kept: dict[int, tuple[ImageArray, UInt8Array]] = {}
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __getitem__(self, index: int) -> tuple[ImageArray, UInt8Array]:
+        if index in self._kept:
+            return self._kept[index]
         row = self.rows[index]
-        return fit_and_pad(self.store.image(row), self.store.mask(row), self.size_px)
+        image, mask = fit_and_pad(self.store.image(row), self.store.mask(row), self.size_px)
+        if image.nbytes + mask.nbytes <= self.room_bytes:
+            self.room_bytes -= image.nbytes + mask.nbytes
+            self._kept[index] = image, mask
+        return image, mask
 
 
 class PartSampler(Sampler[tuple[int, int]]):
@@ -163,7 +172,11 @@ def training(
 
 def validation(store: Store, *, size_px: tuple[int, int], batch_size: int, rank: int, world: int, pin: bool) -> DataLoader[Any]:
     """All validation samples in the manifest's order; of `world` processes each gets its share."""
-    return DataLoader(_Fitted(store, store.rows("val")[rank::world], size_px), batch_size=batch_size, **_loading(pin))
+    loading = _loading(pin)
+    # workers would keep several copies, and hide the time besides
+    room_bytes = 0 if loading["num_workers"] else int(KEPT_SHARE * memory.available_bytes())
+    fitted = _Fitted(store, store.rows("val")[rank::world], size_px, room_bytes=room_bytes)
+    return DataLoader(fitted, batch_size=batch_size, **loading)
 
 
 def stack(pairs: Sequence[tuple[ImageArray, UInt8Array]]) -> Batch:

@@ -1,0 +1,51 @@
+"""Validation samples: each epoch has the same, and prepares them once where there is room."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from segmodels import batches, memory
+from segmodels.samples import ImageArray, SegmentationClass
+from segmodels.shards import Pair
+from segmodels.store import Store
+from tests.conftest import stored
+
+SIZE_PX = (32, 64)
+SAMPLE_BYTES = 4 * 32 * 64  # three channels and the mask
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    """Five images to validate with, twice the network's size, in noise."""
+    rng = np.random.default_rng(0)
+    pairs = [
+        Pair(f"i{number}", rng.integers(0, 256, (64, 128, 3), np.uint8), rng.integers(0, 2, (64, 128), np.uint8))
+        for number in range(5)
+    ]
+    classes = [SegmentationClass("no", 0, (0, 0, 0)), SegmentationClass("yes", 1, (9, 9, 9))]
+    found = stored(tmp_path / "store", pairs, classes)
+    found.manifest["split"] = "val"
+    return found
+
+
+@pytest.mark.parametrize(("room_samples", "read_again"), [(5, 0), (2, 3), (0, 5)])
+def test_a_later_epoch_has_the_same_and_reads_what_there_was_no_room_for(
+    store: Store, monkeypatch: pytest.MonkeyPatch, room_samples: int, read_again: int
+) -> None:
+    monkeypatch.setattr(memory, "available_bytes", lambda: room_samples * SAMPLE_BYTES / batches.KEPT_SHARE)
+    read, image = list[int](), store.image
+
+    def noted(row: int) -> ImageArray:
+        read.append(row)
+        return image(row)
+
+    monkeypatch.setattr(store, "image", noted)
+    loader = batches.validation(store, size_px=SIZE_PX, batch_size=2, rank=0, world=1, pin=False)
+    first = [tuple(one.clone() for one in batch) for batch in loader]
+    assert len(read) == 5 and [len(images) for images, _ in first] == [2, 2, 1]
+    second = list(loader)
+    assert len(read) == 5 + read_again
+    for before, after in zip(first, second, strict=True):
+        assert all(torch.equal(one, other) for one, other in zip(before, after, strict=True))
