@@ -1,4 +1,4 @@
-"""Trains a U-Net (resnet18, from scratch) on CamVid twice: with segmodels, and with the loop people write with smp and albumentations.
+"""Trains a network (on ResNet-18, from scratch) on CamVid twice: with segmodels, and with the loop people write with smp and albumentations.
 
 Both see the same images, sizes, augmentation, epochs, batch size, optimizer and schedule, and take turns epoch by epoch on the same
 machine, so that whatever else runs there slows both. Prints test mIoU and training time of both, side by side.
@@ -23,6 +23,7 @@ import typer
 
 SIZE_PX = (352, 480)
 LEARNING_RATE, POWER, WEIGHT_DECAY = 1e-3, 0.9, 0.01
+OPTIONS: dict[str, dict[str, Any]] = {"unet": {}, "pspnet": {"depth": 3, "auxiliary": 0.0}, "deeplabv3plus": {}}
 
 app = typer.Typer(add_completion=False)
 
@@ -30,6 +31,7 @@ app = typer.Typer(add_completion=False)
 @app.command()
 def compare(
     camvid: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="Folder with train.txt, val.txt, test.txt.")],
+    architecture: Annotated[str, typer.Option(help="unet, pspnet or deeplabv3plus.")] = "unet",
     epochs: int = 12,
     batch_size: int = 8,
     seed: int = 0,
@@ -38,7 +40,7 @@ def compare(
     """Train both, one epoch of each in turn, and print both results."""
     with tempfile.TemporaryDirectory() as work:
         command = [sys.executable, __file__, "one"]
-        settings = [str(camvid.resolve()), work, str(epochs), str(batch_size), str(seed)]
+        settings = [str(camvid.resolve()), work, architecture, str(epochs), str(batch_size), str(seed)]
         workers = {who: turns.Side([*command, who, *settings]) for who in ("ours", "peer")}
         told = {who: worker.next() for who, worker in workers.items()}  # both are ready
         assert all("ready" in one for one in told.values())
@@ -58,6 +60,7 @@ def compare(
         "training_seconds": {who: sum(values) for who, values in seconds.items()},
         "ratio_median": ratio,
         "ratio_total": sum(seconds["ours"]) / sum(seconds["peer"]),
+        "architecture": architecture,
         "epochs": epochs,
         "batch_size": batch_size,
         "seed": seed,
@@ -72,12 +75,14 @@ def compare(
 
 
 @app.command(hidden=True)
-def one(who: Literal["ours", "peer"], camvid: Path, work: Path, epochs: int, batch_size: int, seed: int) -> None:
+def one(
+    who: Literal["ours", "peer"], camvid: Path, work: Path, architecture: str, epochs: int, batch_size: int, seed: int
+) -> None:
     """Be one of the two: wait for a line on stdin before every epoch, report on stdout after it."""
-    (_ours if who == "ours" else _peer)(camvid, work / who, epochs, batch_size, seed)
+    (_ours if who == "ours" else _peer)(camvid, work / who, architecture, epochs, batch_size, seed)
 
 
-def _ours(camvid: Path, work: Path, epochs: int, batch_size: int, seed: int) -> None:
+def _ours(camvid: Path, work: Path, architecture: str, epochs: int, batch_size: int, seed: int) -> None:
     from lightning.pytorch.callbacks import Callback
 
     from segmodels import environment
@@ -125,11 +130,11 @@ def _ours(camvid: Path, work: Path, epochs: int, batch_size: int, seed: int) -> 
     in_turn = InTurn()
     turns.tell({"ready": True})
     plan = Plan(
-        candidate="unet",
-        architecture="unet",
+        candidate=architecture,
+        architecture=architecture,
         encoder="resnet18",
         weights=None,
-        options={},
+        options=OPTIONS[architecture],
         loss=[Term("cross_entropy", {})],
         schedule="poly",
         schedule_options={"power": POWER},
@@ -155,61 +160,22 @@ def _ours(camvid: Path, work: Path, epochs: int, batch_size: int, seed: int) -> 
     turns.tell({"test_miou": summarise(images, trained(store.classes), overlap=False)["miou"]})
 
 
-def _peer(camvid: Path, work: Path, epochs: int, batch_size: int, seed: int) -> None:
-    import albumentations as A
-    import cv2
-    import numpy as np
-    import segmentation_models_pytorch as smp
+def _peer(camvid: Path, work: Path, architecture: str, epochs: int, batch_size: int, seed: int) -> None:
+    import peer
     import torch
     import torch.nn.functional as F
-    from PIL import Image
-    from torch.utils.data import DataLoader, Dataset
+    from torch.utils.data import DataLoader
     from torchmetrics.classification import MulticlassJaccardIndex
 
-    classes = json.loads((camvid / "classes.json").read_text())
-    names = classes["classes"] if isinstance(classes, dict) else classes
-    void = next(c["id"] for c in names if c.get("ignore"))
-    num_classes = len(names) - 1
-    assert void == num_classes, "the void class is expected to be the last"
-    height, width = SIZE_PX
-    normalise = A.Normalize()
-    nearest = {"mask_interpolation": cv2.INTER_NEAREST}
-    training = A.Compose(
-        [
-            A.RandomResizedCrop(size=SIZE_PX, scale=(0.5, 1.0), ratio=(0.75, 4 / 3), **nearest),
-            A.HorizontalFlip(p=0.5),
-            A.Affine(
-                rotate=(-10, 10), shear=(-5, 5), translate_percent=(-0.05, 0.05), border_mode=0, fill_mask=void, p=0.3, **nearest
-            ),
-            A.ColorJitter(brightness=(0.7, 1.3), contrast=(0.7, 1.3), saturation=(0.7, 1.3), hue=(-0.03, 0.03), p=0.5),
-            A.GaussNoise(std_range=(0.01, 0.06), p=0.2),
-            A.CoarseDropout(num_holes_range=(1, 4), hole_height_range=(0.05, 0.15), hole_width_range=(0.05, 0.15), p=0.2),
-            normalise,
-        ],
-        seed=seed,
-    )
-    plain = A.Compose([A.Resize(height, width, **nearest), normalise])
-
-    class CamVid(Dataset[Any]):
-        def __init__(self, split: str, transform: A.Compose) -> None:
-            self.pairs = [line.split() for line in (camvid / f"{split}.txt").read_text().splitlines() if line]
-            self.transform = transform
-
-        def __len__(self) -> int:
-            return len(self.pairs)
-
-        def __getitem__(self, index: int) -> Any:
-            image, mask = (camvid / path for path in self.pairs[index])
-            own = np.array(Image.open(mask))
-            drawn = self.transform(image=np.array(Image.open(image).convert("RGB")), mask=own)
-            return torch.from_numpy(drawn["image"].transpose(2, 0, 1).copy()), torch.from_numpy(drawn["mask"]).long(), own
+    num_classes = peer.classes_of(camvid)
+    training, plain = peer.augmented(SIZE_PX, num_classes, seed), peer.plain(SIZE_PX)
 
     def evaluate(split: str, *, at_own_size: bool) -> float:
         model.eval()
-        metric = MulticlassJaccardIndex(num_classes, average="none", ignore_index=void)
+        metric = MulticlassJaccardIndex(num_classes, average="none", ignore_index=num_classes)
         present = torch.zeros(num_classes, dtype=torch.bool)
         with torch.inference_mode():
-            for images, masks, own in DataLoader(CamVid(split, plain), batch_size=batch_size):
+            for images, masks, own in DataLoader(peer.Pairs(camvid, split, plain), batch_size=batch_size):
                 logits = model(images)
                 truth = own.long() if at_own_size else masks
                 if at_own_size:
@@ -219,8 +185,8 @@ def _peer(camvid: Path, work: Path, epochs: int, batch_size: int, seed: int) -> 
         return float(metric.compute()[present].mean())
 
     torch.manual_seed(seed)
-    model = smp.Unet("resnet18", encoder_weights=None, classes=num_classes)
-    loader = DataLoader(CamVid("train", training), batch_size=batch_size, shuffle=True, drop_last=True)
+    model = peer.network(architecture, num_classes, OPTIONS[architecture])
+    loader = DataLoader(peer.Pairs(camvid, "train", training), batch_size=batch_size, shuffle=True, drop_last=True)
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
     schedule = torch.optim.lr_scheduler.PolynomialLR(optimizer, total_iters=epochs * len(loader), power=POWER)
     best, weights = -1.0, {}
@@ -231,7 +197,7 @@ def _peer(camvid: Path, work: Path, epochs: int, batch_size: int, seed: int) -> 
         model.train()
         for images, masks, _own in loader:
             optimizer.zero_grad()
-            loss = F.cross_entropy(model(images), masks, ignore_index=void)
+            loss = F.cross_entropy(model(images), masks, ignore_index=num_classes)
             loss.backward()
             optimizer.step()
             schedule.step()

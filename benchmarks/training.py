@@ -1,0 +1,250 @@
+"""What a training step and its data cost on the CPU, against the ordinary loop of smp and albumentations on the same images, in turns.
+
+    python benchmarks/training.py step      two minutes for each network on two cores
+    python benchmarks/training.py data      a minute
+
+Each side of a step is a process of its own, as people start it. The peer is given twice: in float32 as it is written most often, and with
+bfloat16 and channels-last, its best ordinary settings on a CPU that has them.
+"""
+
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import Annotated, Any
+
+import camvid
+import drawn
+import turns
+import typer
+
+SIZE_PX, BATCH, CLASSES = 256, 8, 12
+IMAGE_PX = (480, 640)
+STEPS = 3
+"""A turn."""
+LEARNING_RATE = 1e-3
+NETWORKS = camvid.OPTIONS
+SIDES = ("segmodels", "smp", "smp bf16 channels-last", "matrices")
+
+app = typer.Typer(add_completion=False, no_args_is_help=True)
+
+
+@app.command()
+def step(
+    networks: Annotated[list[str] | None, typer.Argument(help="Of unet, pspnet, deeplabv3plus; all unless given.")] = None,
+    rounds: int = 9,
+) -> None:
+    """Forward, loss, backward and optimizer of each network on ResNet-18, and how much of the rate of bf16 matrices that is."""
+    from measured import machine
+
+    for name in networks or NETWORKS:
+        command = [sys.executable, __file__, "one", name]
+        sides = {who: turns.Side([*command, who]) for who in SIDES}
+        flops = {who: side.next()["flops"] for who, side in sides.items()}  # all are ready
+        took: dict[str, list[float]] = {who: [] for who in SIDES}
+        for number in range(rounds):
+            for who in SIDES if number % 2 == 0 else reversed(SIDES):
+                took[who].append(sides[who].go()["seconds"])
+        for side in sides.values():
+            side.process.terminate()
+            side.end()
+        rates = {who: [flops[who] / one for one in took[who]] for who in ("segmodels", "matrices")}
+        shares = [ours / most for ours, most in zip(rates["segmodels"], rates["matrices"], strict=True)]
+        typer.echo(
+            f"{name}: a step of {BATCH} images of {SIZE_PX} x {SIZE_PX} {1e3 * median(took['segmodels']):.0f} ms, "
+            f"{median(rates['segmodels']) / 1e9:.0f} GFLOP/s, {_between(shares, '.2f')} of the rate of bf16 matrices"
+        )
+        for who in SIDES[1:3]:
+            ratios = [peer / ours for peer, ours in zip(took[who], took["segmodels"], strict=True)]
+            typer.echo(f"  {who}: {1e3 * median(took[who]):.0f} ms, {_between(ratios, '.2f')} times as long")
+    typer.echo(f"medians of {rounds} turns of {STEPS} steps, and from the least to the most, on {machine()}")
+
+
+def _between(values: list[float], form: str) -> str:
+    return f"{median(values):{form}} ({min(values):{form}} to {max(values):{form}})"
+
+
+@app.command()
+def data(count: int = 64, rounds: int = 7, work: Annotated[Path | None, typer.Option(help="Where to draw.")] = None) -> None:
+    """Images a second that reach the network, for training and for validation, against decoding and augmenting each with albumentations."""
+    from measured import folder, machine
+
+    with folder(work) as root:
+        drawn.write(root / "raw", count, IMAGE_PX)
+        ways = _paths(root)
+        took: dict[str, list[float]] = {name: [] for name in ways}
+        for number in range(rounds + 1):
+            for name, way in ways.items():
+                began = time.perf_counter()
+                images = sum(len(batch[0]) for batch in way)
+                if number:  # the first time files are not in memory yet
+                    took[name].append((time.perf_counter() - began) / images)
+        for part in ("training", "validation"):
+            others = {name: took[name] for name in ways if name.startswith(f"{part}, peer")}
+            best = min(others, key=lambda name: median(others[name]))
+            ratios = [peer / ours for peer, ours in zip(others[best], took[part], strict=True)]
+            typer.echo(
+                f"{part}: {1e3 * median(took[part]):.2f} ms an image; {best.partition(', ')[2]} {1e3 * median(others[best]):.2f} ms, "
+                f"{_between(ratios, '.1f')} times as long"
+            )
+        typer.echo(
+            f"PNGs of {IMAGE_PX[0]} x {IMAGE_PX[1]} to {camvid.SIZE_PX[0]} x {camvid.SIZE_PX[1]}, medians of {rounds} turns, on {machine()}"
+        )
+
+
+def _paths(root: Path) -> dict[str, Any]:
+    """What gives batches, by name: ours, and the peer's with no workers and with two."""
+    import peer
+    from torch.utils.data import DataLoader
+
+    from segmodels import batches, catalog
+    from segmodels.dataset import open_dataset
+    from segmodels.ledger import Ledger
+    from segmodels.prepare import prepare
+    from segmodels.recipes import Recipe
+    from segmodels.store import Store
+
+    raw, size_px = root / "raw", camvid.SIZE_PX
+    with Ledger(root / "ledger.db") as ledger:
+        prepare(
+            open_dataset(raw, format="camvid"),
+            root / "store",
+            ledger=ledger,
+            kept=root / "kept",
+            method="given",
+            group_pattern=None,
+            val=0,
+            test=0,
+            seed=0,
+        )
+    store = Store(root / "store")
+    recipe = Recipe(catalog.build("augmentations", "light", size_px, options={}), size_px)
+    alone: dict[str, Any] = {"rank": 0, "world": 1, "pin": False}
+    found: dict[str, Any] = {
+        "training": batches.training(
+            store, recipe, batch_size=BATCH, micro_batch_size=BATCH, balanced_crops=0, parts=1, start=0, seed=0, **alone
+        ),
+        "validation": batches.validation(store, size_px=size_px, batch_size=BATCH, **alone),
+    }
+    void = peer.classes_of(raw)
+    for workers in (0, 2):
+        for part, split, transform in (
+            ("training", "train", peer.augmented(size_px, void, 0)),
+            ("validation", "val", peer.plain(size_px)),
+        ):
+            pairs = peer.Pairs(raw, split, transform)
+            found[f"{part}, peer with {workers} workers"] = DataLoader(
+                pairs, batch_size=BATCH, num_workers=workers, persistent_workers=workers > 0
+            )
+    return found
+
+
+@app.command(hidden=True)
+def one(network: str, who: str) -> None:
+    """Be one of the sides: a turn of steps for every line on stdin."""
+    run, flops = {
+        "segmodels": lambda: _ours(network),
+        "smp": lambda: _peer(network, fast=False),
+        "smp bf16 channels-last": lambda: _peer(network, fast=True),
+        "matrices": _matrices,
+    }[who]()
+    for _ in range(3):
+        run()
+    turns.tell({"flops": flops})
+    while True:
+        turns.wait()
+        began = time.perf_counter()
+        for _ in range(STEPS):
+            run()
+        turns.tell({"seconds": (time.perf_counter() - began) / STEPS})
+
+
+def _ours(name: str) -> tuple[Callable[[], object], int]:
+    from segmodels import environment
+
+    environment.apply()
+    import torch
+
+    from segmodels import device, network, objective
+    from segmodels.batches import stack
+    from segmodels.objective import Term
+    from segmodels.optimization import Optimization
+
+    images, masks = _drawn()
+    batch = stack(list(zip(images, masks, strict=True)))
+    torch.manual_seed(0)
+    built = network.build(
+        architecture=name,
+        encoder="resnet18",
+        weights=None,
+        options=NETWORKS[name],
+        num_logits=CLASSES,
+        mean=[123.7, 116.3, 103.5],
+        std=[58.4, 57.1, 57.4],
+    ).train()
+    loss = objective.build("multiclass", [Term("cross_entropy", {})])
+    optimizer = Optimization(learning_rate=LEARNING_RATE, weight_decay=0.01).optimizer(built)
+    precision = device.precision("auto", torch.device("cpu"))
+
+    def run() -> None:
+        optimizer.zero_grad()
+        with device.autocast(torch.device("cpu"), precision):
+            value = objective.of(built, loss, batch.images, batch.masks.long())
+        value.backward()
+        optimizer.step()
+
+    return run, _counted(run)
+
+
+def _peer(name: str, *, fast: bool) -> tuple[Callable[[], object], int]:
+    import peer
+    import torch
+    import torch.nn.functional as F
+
+    images, masks = _drawn()
+    layout = torch.channels_last if fast else torch.contiguous_format
+    images_BCHW = torch.from_numpy(images).permute(0, 3, 1, 2).float().div(255).contiguous(memory_format=layout)
+    target = torch.from_numpy(masks).long()
+    torch.manual_seed(0)
+    model = peer.network(name, CLASSES, NETWORKS[name]).train().to(memory_format=layout)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE)
+
+    def run() -> None:
+        optimizer.zero_grad()
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=fast):
+            loss = F.cross_entropy(model(images_BCHW), target)
+        loss.backward()
+        optimizer.step()
+
+    return run, 0
+
+
+def _matrices() -> tuple[Callable[[], object], int]:
+    """A product of two matrices, as large as makes it fastest: what this machine can do at most."""
+    import torch
+
+    size = 4096
+    first, second = (torch.randn(size, size, dtype=torch.bfloat16) for _ in range(2))
+    return lambda: first @ second, 2 * size**3
+
+
+def _counted(run: Callable[[], object]) -> int:
+    """Of convolutions and products of matrices alone, as papers count them."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with FlopCounterMode(display=False) as counter:
+        run()
+    return int(counter.get_total_flops())
+
+
+def _drawn() -> tuple[Any, Any]:
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (BATCH, SIZE_PX, SIZE_PX, 3), np.uint8)
+    return images, rng.integers(0, CLASSES, (BATCH, SIZE_PX, SIZE_PX), np.uint8)
+
+
+if __name__ == "__main__":
+    app()
