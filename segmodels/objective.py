@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from segmodels import catalog
@@ -24,9 +25,9 @@ def of(segmenter: nn.Module, loss: Loss, images_BCHW: Tensor, target: Tensor) ->
     """The loss of a network on images, with that of its auxiliary head where it has one."""
     logits = segmenter(images_BCHW)
     if not isinstance(logits, tuple):
-        return loss(logits.float(), target)
+        return loss(logits, target)
     weight = float(segmenter.network.auxiliary_weight)  # type: ignore[union-attr, arg-type]
-    return loss(logits[0].float(), target) + weight * loss(logits[1].float(), target)
+    return loss(logits[0], target) + weight * loss(logits[1], target)
 
 
 def build(task: Task, terms: Sequence[Term]) -> Loss:
@@ -38,7 +39,7 @@ def build(task: Task, terms: Sequence[Term]) -> Loss:
     losses = [(term.weight, catalog.build("losses", term.name, task, options=term.options)) for term in terms]
 
     def loss(logits_BCHW: Tensor, target: Tensor) -> Tensor:
-        outputs = Outputs(logits_BCHW, target, task)
-        return sum((weight * one(outputs) for weight, one in losses), start=logits_BCHW.new_zeros(()))
+        outputs = Outputs(logits_BCHW, target, task, shared=len(losses) > 1)
+        return sum((weight * one(outputs) for weight, one in losses), start=torch.zeros((), device=logits_BCHW.device))
 
     return loss

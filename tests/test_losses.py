@@ -360,6 +360,18 @@ def test_the_softmax_in_parts_is_that_of_the_whole(layout: torch.memory_format, 
         assert torch.allclose(in_parts, whole, rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.parametrize("classes", [3, 25])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_cross_entropy_of_few_and_of_many_classes_is_torch_s(classes: int, layout: torch.memory_format) -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(2, classes, 5, 7, generator=generator).to(memory_format=layout).requires_grad_()
+    target = torch.randint(0, classes, (2, 5, 7), generator=generator)
+    target[0, :2] = IGNORE_INDEX
+    values = [loss_of("cross_entropy", "multiclass")(logits, target), F.cross_entropy(logits, target, ignore_index=IGNORE_INDEX)]
+    slopes = [torch.autograd.grad(value, logits)[0] for value in values]
+    assert torch.allclose(values[0], values[1]) and torch.allclose(slopes[0], slopes[1], atol=1e-7)
+
+
 class WithAuxiliaryHead(nn.Module):
     """Gives logits and those of a head that counts 0.4 of them."""
 

@@ -17,12 +17,17 @@ class Outputs:
     """The three tasks brought to one form.
 
     Attributes:
-        logits_BCHW: float32.
         target: as losses/__init__.py says.
     """
 
-    def __init__(self, logits_BCHW: Tensor, target: Tensor, task: Task) -> None:
-        self.logits_BCHW, self.target, self.task = logits_BCHW, target, task
+    def __init__(self, logits_BCHW: Tensor, target: Tensor, task: Task, *, shared: bool) -> None:
+        """`logits_BCHW` of any float; `shared`: several losses will ask."""
+        self._given_BCHW, self.target, self.task, self._shared = logits_BCHW, target, task, shared
+
+    @cached_property
+    def logits_BCHW(self) -> Tensor:
+        """float32."""
+        return self._given_BCHW.to(torch.promote_types(self._given_BCHW.dtype, torch.float32))
 
     @cached_property
     def valid(self) -> Tensor:
@@ -52,7 +57,7 @@ class Outputs:
     @cached_property
     def log_probability_of_truth_BHW(self) -> Tensor:
         """Of classes that exclude each other: of the true one; 0 where void."""
-        return self._softmax.log_true_BHW
+        return self._softmax.log_true_BHW if self._shared else _softmax.log_true(self.logits_BCHW, self.target)
 
     @cached_property
     def sums(self) -> tuple[Tensor, Tensor, Tensor]:
@@ -66,7 +71,7 @@ class Outputs:
 
     @cached_property
     def _softmax(self) -> _softmax.Softmax:
-        return _softmax.of(self.logits_BCHW, self.target)
+        return _softmax.of(self._given_BCHW, self.target)
 
 
 def refuse_negative(loss: str, class_weights: Sequence[float] | None) -> None:

@@ -1,8 +1,10 @@
-"""The softmax of every pixel, reduced to what losses need of it: on a CPU some pixels at a time, so that it never leaves the cache.
+"""The softmax of every pixel, reduced to what losses need of it: on a CPU some pixels at a time, so that it is never written out.
 
-Written out it is as large as the logits, and each of a dozen operations on it, forward and backward, would read and write all of that.
+It is as large as the logits, and each of a dozen operations on it, forward and backward, would read and write all of that. Measured with
+cross-entropy and Dice together, 8 images of 256 x 256, on two cores: of 12 classes 40 ms instead of 58, of 21 124 instead of 285, of 150 1.0 s instead of 2.4.
 """
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -11,8 +13,10 @@ from torch import Tensor
 
 from segmodels.samples import IGNORE_INDEX
 
-VALUES = 2**18
-"""Logits at a time: a megabyte of float32."""
+VALUES = 2**20
+"""Logits at a time."""
+MANY = 20
+"""Classes of which torch's cross-entropy takes half the time with a pixel's logits beside each other; of few it takes twice as long."""
 
 
 class Softmax(NamedTuple):
@@ -25,10 +29,14 @@ class Softmax(NamedTuple):
 
 
 def of(logits_BCHW: Tensor, target_BHW: Tensor) -> Softmax:
-    """`target_BHW`: class indices, or IGNORE_INDEX."""
-    if logits_BCHW.device.type == "cpu":
-        return Softmax(*_InParts.apply(logits_BCHW, target_BHW))
-    return whole(logits_BCHW, target_BHW)
+    """`logits_BCHW` of any float, computed in float32; `target_BHW`: class indices, or IGNORE_INDEX."""
+    precise = torch.promote_types(logits_BCHW.dtype, torch.float32)
+    if logits_BCHW.device.type != "cpu":
+        return whole(logits_BCHW.to(precise), target_BHW)
+    # with a class's logits beside each other, what is done to one pixel is done to many at once
+    planes_BCHW = logits_BCHW.to(precise, memory_format=torch.contiguous_format)
+    log_true_BP, intersection_C, probability_C = _InParts.apply(planes_BCHW.flatten(2), target_BHW.flatten(1))
+    return Softmax(log_true_BP.view_as(target_BHW), intersection_C, probability_C)
 
 
 def whole(logits_BCHW: Tensor, target_BHW: Tensor) -> Softmax:
@@ -43,59 +51,62 @@ def whole(logits_BCHW: Tensor, target_BHW: Tensor) -> Softmax:
     return Softmax(log_true_BHW, (probability_BCHW * truth_BCHW).sum(over), probability_BCHW.sum(over))
 
 
+def log_true(logits_BCHW: Tensor, target_BHW: Tensor) -> Tensor:
+    """The first of these alone, which torch has: quicker where nothing else is asked for."""
+    if logits_BCHW.device.type != "cpu" or logits_BCHW.shape[1] < MANY:
+        return -F.cross_entropy(logits_BCHW, target_BHW, ignore_index=IGNORE_INDEX, reduction="none")
+    rows_PC = logits_BCHW.permute(0, 2, 3, 1).flatten(0, 2)
+    return -F.cross_entropy(rows_PC, target_BHW.flatten(), ignore_index=IGNORE_INDEX, reduction="none").view_as(target_BHW)
+
+
 class _InParts(torch.autograd.Function):
+    """Logits B x C x P, target B x P."""
+
     @staticmethod
-    def forward(ctx: Any, logits_BCHW: Tensor, target_BHW: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        ctx.save_for_backward(logits_BCHW, target_BHW)
-        log_true_BHW = torch.zeros_like(target_BHW, dtype=logits_BCHW.dtype)
-        intersection_C, probability_C = (logits_BCHW.new_zeros(logits_BCHW.shape[1]) for _ in range(2))
-        for part, logits_CN, true_N, valid_N in _parts(logits_BCHW, target_BHW):
-            probability_CN, log_sum_N = _normalised(logits_CN)
-            found_N = probability_CN.gather(0, true_N[None])[0] * valid_N
-            _pixels(log_true_BHW)[part] = (logits_CN.gather(0, true_N[None])[0] - log_sum_N) * valid_N
-            intersection_C.index_add_(0, true_N, found_N)
-            probability_C += probability_CN @ valid_N
-        return log_true_BHW, intersection_C, probability_C
+    def forward(ctx: Any, logits_BCP: Tensor, target_BP: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        valid_BP = (target_BP != IGNORE_INDEX).to(logits_BCP.dtype)
+        known_BP = target_BP * (target_BP != IGNORE_INDEX)
+        ctx.save_for_backward(logits_BCP, known_BP, valid_BP)
+        log_true_BP = torch.zeros_like(valid_BP)
+        intersection_C, probability_C = (logits_BCP.new_zeros(logits_BCP.shape[1]) for _ in range(2))
+        for image, pixels in _parts(logits_BCP):
+            logits_CN, known_N, valid_N = logits_BCP[image, :, pixels], known_BP[image, pixels], valid_BP[image, pixels]
+            raised_CN, sum_N, highest_N = _raised(logits_CN)
+            probability_C.addmv_(raised_CN, valid_N / sum_N)
+            log_N = logits_CN.gather(0, known_N[None])[0] - highest_N - sum_N.log()
+            torch.mul(log_N, valid_N, out=log_true_BP[image, pixels])
+            intersection_C.index_add_(0, known_N, log_N.exp() * valid_N)
+        return log_true_BP, intersection_C, probability_C
 
     @staticmethod
     def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor, None]:
-        logits_BCHW, target_BHW = ctx.saved_tensors
-        by_log_true_BHW, by_intersection_C, by_probability_C = slopes
-        slope_BCHW = torch.empty_like(logits_BCHW, memory_format=torch.channels_last)  # whose rows are a view
-        for part, logits_CN, true_N, valid_N in _parts(logits_BCHW, target_BHW):
-            probability_CN, _ = _normalised(logits_CN)
-            found_N = probability_CN.gather(0, true_N[None])
-            by_log_N, by_found_N = _pixels(by_log_true_BHW)[part], by_intersection_C[true_N] * found_N[0]
-            along_N = by_probability_C @ probability_CN + by_found_N + by_log_N
-            slope_CN = probability_CN * (by_probability_C[:, None] - along_N)
-            slope_CN.scatter_add_(0, true_N[None], (by_found_N + by_log_N)[None])
-            _rows(slope_BCHW)[part] = (slope_CN * valid_N).T
-        return slope_BCHW, None
+        logits_BCP, known_BP, valid_BP = ctx.saved_tensors
+        by_log_true_BP, by_intersection_C, by_probability_C = slopes
+        slope_BCP = torch.empty_like(logits_BCP)
+        for image, pixels in _parts(logits_BCP):
+            known_N, valid_N = known_BP[image, pixels], valid_BP[image, pixels]
+            probability_CN, sum_N, _ = _raised(logits_BCP[image, :, pixels])
+            probability_CN /= sum_N
+            true_N = probability_CN.gather(0, known_N[None])[0]
+            by_true_N = (by_intersection_C[known_N] * true_N + by_log_true_BP[image, pixels]) * valid_N
+            along_N = (by_probability_C @ probability_CN) * valid_N + by_true_N
+            slope_CN = slope_BCP[image, :, pixels]
+            torch.mul(probability_CN, torch.outer(by_probability_C, valid_N).sub_(along_N), out=slope_CN)
+            slope_CN.scatter_add_(0, known_N[None], by_true_N[None])
+        return slope_BCP, None
 
 
-def _parts(logits_BCHW: Tensor, target_BHW: Tensor) -> Any:
-    """Which pixels, their logits with the classes first, their classes (0 where void), and whether they are known."""
-    rows_PC, target_P = _rows(logits_BCHW), _pixels(target_BHW)
-    count = max(1, VALUES // rows_PC.shape[1])
-    for start in range(0, len(target_P), count):
-        part = slice(start, start + count)
-        valid_N = target_P[part] != IGNORE_INDEX
-        # with the classes first, what is done to one is done to many neighbours at once
-        yield part, rows_PC[part].T.contiguous(), target_P[part] * valid_N, valid_N.to(rows_PC.dtype)
+def _parts(logits_BCP: Tensor) -> Iterator[tuple[int, slice]]:
+    """Images, and which of their pixels."""
+    images, classes, pixels = logits_BCP.shape
+    count = max(1, VALUES // classes)
+    for image in range(images):
+        for start in range(0, pixels, count):
+            yield image, slice(start, start + count)
 
 
-def _normalised(logits_CN: Tensor) -> tuple[Tensor, Tensor]:
-    """Probabilities, and the logarithm of what the exponentials sum up to."""
+def _raised(logits_CN: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Exponentials over that of the highest logit, what they sum up to, and the highest."""
     highest_N = logits_CN.amax(dim=0)
     raised_CN = (logits_CN - highest_N).exp_()
-    sum_N = raised_CN.sum(dim=0)
-    return raised_CN.div_(sum_N), sum_N.log() + highest_N
-
-
-def _rows(maps_BCHW: Tensor) -> Tensor:
-    """Pixel by pixel, P x C: a view of channels-last."""
-    return maps_BCHW.permute(0, 2, 3, 1).reshape(-1, maps_BCHW.shape[1])
-
-
-def _pixels(map_BHW: Tensor) -> Tensor:
-    return map_BHW.reshape(-1)
+    return raised_CN, raised_CN.sum(dim=0), highest_N
