@@ -13,7 +13,7 @@ REMOTE_IS_SET = test -n "$$($(TOOL) dvc config core.remote 2>/dev/null)" || \
 export PATH := $(abspath $(BIN)):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo data push pull retrain up down history rollback reproduce clean-cache serve dashboard mlflow doctor check types test-fast test test-slow screenshots bench-camvid lock
+.PHONY: help setup demo data push pull retrain up down history rollback reproduce clean-cache serve dashboard mlflow doctor check types test-fast test test-slow screenshots bench bench-full bench-camvid lock
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -29,9 +29,9 @@ $(BIN)/.installed: requirements.lock pyproject.toml
 	@touch $@
 
 demo: setup  ## draw a small dataset, run the whole pipeline on it, show the leaderboard
-	$(BIN)/segmodels shapes data/drawn
-	@test ! -d data/raw || diff -rq data/drawn/images data/raw/images > /dev/null || \
-		{ echo "make demo: data/raw holds another dataset than the demo's; run the demo in a fresh clone"; exit 2; }
+	@test ! -e data/raw -a ! -e data/raw.dvc || diff -rq -x '.*' data/drawn/images data/raw/images > /dev/null 2>&1 || \
+		{ echo "make demo: there is a dataset already, and not the demo's; run the demo in a fresh clone"; exit 2; }
+	test -d data/drawn || $(BIN)/segmodels shapes data/drawn
 	@$(MAKE) --no-print-directory data SOURCE=data/drawn FORMAT=folder
 	$(BIN)/python -m flows.retrain
 
@@ -94,8 +94,8 @@ types:  ## the types alone
 # threads of two trainings wait for each other: with one each, both take half the time
 test-fast test test-slow: export OMP_NUM_THREADS := 1
 
-test-fast:  ## the fast tests alone, a second each
-	$(BIN)/pytest -m "not slow" --ignore tests/pipeline $(TWO_FILES_AT_A_TIME)
+test-fast:  ## the fast tests alone, a second each at most
+	$(BIN)/pytest -m "not slow and not unhurried" --ignore tests/pipeline $(TWO_FILES_AT_A_TIME)
 
 test: setup  ## every test but the slow ones: under ten minutes
 	$(BIN)/pytest -m "not slow" $(TWO_FILES_AT_A_TIME)
@@ -106,6 +106,22 @@ test-slow: setup  ## the slow tests: whole retrainings, every network, servers t
 
 screenshots: setup  ## take a picture of each page of the dashboard, of what is in this folder
 	$(BIN)/python docs/screenshots.py
+
+bench: setup  ## claims of speed, as ratios against what people would use instead, side by side: under ten minutes
+	$(TOOL) python benchmarks/training.py step --rounds 5
+	$(TOOL) python benchmarks/training.py loss
+	$(TOOL) python benchmarks/training.py data
+	$(TOOL) python benchmarks/prediction.py counting
+	$(TOOL) python benchmarks/orchestration.py check
+
+bench-full: bench  ## and the ones that take hours: trainings to the end, backends, serving, the dashboard, how cost grows
+	$(TOOL) python benchmarks/training.py epochs
+	$(TOOL) python benchmarks/prediction.py backends --work .segmodels/bench
+	$(TOOL) python benchmarks/serving.py load --work .segmodels/bench
+	$(TOOL) python benchmarks/dashboard.py
+	$(TOOL) python benchmarks/growth.py step
+	$(TOOL) python benchmarks/growth.py training
+	$(TOOL) python benchmarks/growth.py stages
 
 bench-camvid: setup  ## CamVid against the ordinary smp loop, an hour: make bench-camvid CAMVID=<folder>
 	@test -n "$(CAMVID)" || { echo "make bench-camvid: name the folder with train.txt: make bench-camvid CAMVID=<folder>"; exit 2; }

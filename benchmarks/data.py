@@ -160,7 +160,7 @@ def read(count: int = 200, rounds: int = 5, work: Work = None) -> None:
         typer.echo(f"from the store {statistics.median(ratios):.0f} times as fast as from PNG with Pillow on {machine()}")
 
 
-def prepared(raw: Path, store: Path, processes: int | None = None) -> None:
+def prepared(raw: Path, store: Path, processes: int | None = None, *, test: float = 0.1) -> None:
     with Ledger(store.with_name(f"{store.name}-ledger.db")) as ledger:
         run_prepare(
             open_dataset(raw),
@@ -171,7 +171,7 @@ def prepared(raw: Path, store: Path, processes: int | None = None) -> None:
             method="group",
             group_pattern=None,
             val=0.1,
-            test=0.1,
+            test=test,
             seed=0,
             near_duplicates="ignore",
             processes=processes,

@@ -1,12 +1,15 @@
 """What Prefect, DVC and MLflow cost beside the stages themselves, and what two trainings at once gain.
 
     .venv/bin/python -m segmodels.environment .venv/bin/python benchmarks/orchestration.py unchanged     three minutes
+    .venv/bin/python -m segmodels.environment .venv/bin/python benchmarks/orchestration.py check         three minutes
+    .venv/bin/python -m segmodels.environment .venv/bin/python benchmarks/orchestration.py graph         a few minutes
     .venv/bin/python -m segmodels.environment .venv/bin/python benchmarks/orchestration.py overhead      half an hour
     .venv/bin/python -m segmodels.environment .venv/bin/python benchmarks/orchestration.py slots         a quarter of an hour
 
 Each works in fresh clones of the commit that is checked out, on the drawn dataset of the demo.
 """
 
+import contextlib
 import os
 import shutil
 import socket
@@ -19,11 +22,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 import yaml
-from measured import machine
+from measured import Memory, machine
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
 REPOSITORY = Path(__file__).parent.parent
@@ -49,6 +52,51 @@ def unchanged(rounds: int = 5) -> None:
         finally:
             run(folder, "segmodels", "down")
         typer.echo(f"nothing to do: {told(taken)} on {machine()}")
+
+
+@app.command()
+def check(rounds: int = 9) -> None:
+    """Whether anything is due, asked in process as the watcher does every so often, against the command `dvc repro`, in turns."""
+    from flows import pipeline, versioned
+    from segmodels.project import RAW
+
+    with project(candidates=["pspnet"], epochs=1) as folder, contextlib.chdir(folder):
+        run(folder, "flows.retrain")
+        ours, theirs = list[float](), list[float]()
+        for number in range(rounds + 1):
+            began = time.perf_counter()
+            if versioned.version_dataset(RAW) or pipeline.stale({}):
+                raise typer.BadParameter("something is due")
+            middle = time.perf_counter()
+            subprocess.run([sys.executable, "-m", "dvc", "repro", "-q"], check=True, capture_output=True)
+            if number:  # the first time there is more to read
+                ours.append(middle - began)
+                theirs.append(time.perf_counter() - middle)
+        ratios = [other / one for one, other in zip(ours, theirs, strict=True)]
+        typer.echo(
+            f"asked in process {1e3 * statistics.median(ours):.0f} ms, `dvc repro` {1e3 * statistics.median(theirs):.0f} ms: "
+            f"{statistics.median(ratios):.1f} times as long ({min(ratios):.1f} to {max(ratios):.1f}), on {machine()}"
+        )
+
+
+@app.command()
+def graph(
+    numbers: Annotated[list[int] | None, typer.Argument(help="How many candidates. [default: 10 100 1000]")] = None,
+) -> None:
+    """Finding out what is due where nothing has run yet, as candidates become many: seconds and memory."""
+    from flows import pipeline, versioned
+    from segmodels.project import RAW
+
+    for number in numbers or (10, 100, 1000):
+        with project(candidates=[f"c{index:04}" for index in range(number)], epochs=1) as folder, contextlib.chdir(folder):
+            versioned.version_dataset(RAW)
+            began = time.perf_counter()
+            with Memory() as memory:
+                stages = pipeline.stale({})
+            taken = time.perf_counter() - began
+        typer.echo(
+            f"{number:>5} candidates, {len(stages):>5} stages: {taken:.1f} s, {memory.most_mb - memory.before_mb:.0f} MB, on {machine()}"
+        )
 
 
 @app.command()
@@ -96,13 +144,14 @@ def project(*, candidates: Sequence[str], epochs: int, slots: int = 1) -> Iterat
         subprocess.run(["git", "clone", "-q", str(REPOSITORY), str(folder)], check=True)
         settings = yaml.safe_load((folder / "params.yaml").read_text(encoding="utf-8"))
         common: dict[str, Any] = {**settings["candidates"]["unet"], "training": {}}
-        settings["candidates"] = {name: common | CANDIDATES[name] for name in candidates}
+        settings["candidates"] = {name: common | CANDIDATES.get(name, CANDIDATES["pspnet"]) for name in candidates}
         settings["training"] |= {"epochs": epochs, "early_stopping_patience": None}
         settings["resources"] = {"slots": slots}
         settings["schedule"] = {"cron": None, "watch_seconds": None}
         settings["servers"] = {"mlflow_port": free_port(), "prefect_port": free_port()}
         (folder / "params.yaml").write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
-        run(folder, "segmodels", "shapes", "data/raw")
+        run(folder, "segmodels", "shapes", "data/drawn")
+        run(folder, "segmodels", "ingest", "data/drawn", "--format", "folder")
         subprocess.run([sys.executable, "-m", "dvc", "add", "-q", "data/raw"], cwd=folder, check=True)
         try:
             yield folder

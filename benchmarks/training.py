@@ -1,7 +1,9 @@
-"""What a training step and its data cost on the CPU, against the ordinary loop of smp and albumentations on the same images, in turns.
+"""What a training step, its loss and its data cost on the CPU, against the ordinary loop, as people write it with smp and albumentations, in turns.
 
     python benchmarks/training.py step      two minutes for each network on two cores
+    python benchmarks/training.py loss      two minutes
     python benchmarks/training.py data      a minute
+    python benchmarks/training.py epochs    an hour for each network
 
 Each side of a step is a process of its own, as people start it. The peer is given twice: in float32 as it is written most often, and with
 bfloat16 and channels-last, its best ordinary settings on a CPU that has them.
@@ -21,11 +23,13 @@ import typer
 
 SIZE_PX, BATCH, CLASSES = 256, 8, 12
 IMAGE_PX = (480, 640)
+FIRST, LATER = "validation, first epoch", "validation, later epochs"
+"""Later ones have the samples in memory."""
 STEPS = 3
 """A turn."""
-LEARNING_RATE = 1e-3
+LEARNING_RATE, IGNORE_INDEX = 1e-3, 255
 NETWORKS = camvid.OPTIONS
-SIDES = ("segmodels", "smp", "smp bf16 channels-last", "matrices")
+SIDES = ("segmodels", "plain", "plain, bf16 channels-last", "matrices")
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
 
@@ -72,16 +76,17 @@ def data(count: int = 64, rounds: int = 7, work: Annotated[Path | None, typer.Op
 
     with folder(work) as root:
         drawn.write(root / "raw", count, IMAGE_PX)
-        ways = _paths(root)
-        took: dict[str, list[float]] = {name: [] for name in ways}
+        ways, first_epoch = _paths(root)
+        took: dict[str, list[float]] = {name: [] for name in (*ways, FIRST)}
         for number in range(rounds + 1):
+            ways[FIRST] = first_epoch()
             for name, way in ways.items():
                 began = time.perf_counter()
                 images = sum(len(batch[0]) for batch in way)
                 if number:  # the first time files are not in memory yet
                     took[name].append((time.perf_counter() - began) / images)
-        for part in ("training", "validation"):
-            others = {name: took[name] for name in ways if name.startswith(f"{part}, peer")}
+        for part in ("training", FIRST, LATER):
+            others = {name: took[name] for name in ways if name.startswith(f"{part.partition(',')[0]}, peer")}
             best = min(others, key=lambda name: median(others[name]))
             ratios = [peer / ours for peer, ours in zip(others[best], took[part], strict=True)]
             typer.echo(
@@ -93,8 +98,8 @@ def data(count: int = 64, rounds: int = 7, work: Annotated[Path | None, typer.Op
         )
 
 
-def _paths(root: Path) -> dict[str, Any]:
-    """What gives batches, by name: ours, and the peer's with no workers and with two."""
+def _paths(root: Path) -> tuple[dict[str, Any], Callable[[], Any]]:
+    """What gives batches, by name: ours, and the peer's with no workers and with two; and what makes a validation that has kept nothing yet."""
     import peer
     from torch.utils.data import DataLoader
 
@@ -121,11 +126,15 @@ def _paths(root: Path) -> dict[str, Any]:
     store = Store(root / "store")
     recipe = Recipe(catalog.build("augmentations", "light", size_px, options={}), size_px)
     alone: dict[str, Any] = {"rank": 0, "world": 1, "pin": False}
+
+    def validation() -> Any:
+        return batches.validation(store, size_px=size_px, batch_size=BATCH, **alone)
+
     found: dict[str, Any] = {
         "training": batches.training(
             store, recipe, batch_size=BATCH, micro_batch_size=BATCH, balanced_crops=0, parts=1, start=0, seed=0, **alone
         ),
-        "validation": batches.validation(store, size_px=size_px, batch_size=BATCH, **alone),
+        LATER: validation(),
     }
     void = peer.classes_of(raw)
     for workers in (0, 2):
@@ -137,16 +146,78 @@ def _paths(root: Path) -> dict[str, Any]:
             found[f"{part}, peer with {workers} workers"] = DataLoader(
                 pairs, batch_size=BATCH, num_workers=workers, persistent_workers=workers > 0
             )
-    return found
+    return found, validation
+
+
+@app.command()
+def loss(rounds: int = 7) -> None:
+    """Cross-entropy and Dice of as many images as a step has, forward and backward, against torch's and smp's, which compute the softmax each."""
+    from measured import machine
+
+    from segmodels import environment
+
+    environment.apply()
+    for classes in (12, 21, 150):
+        logits, ways = _losses(classes)
+        took: dict[str, list[float]] = {name: [] for name in ways}
+        for number in range(rounds + 1):
+            for name, way in ways.items():
+                logits.grad = None
+                began = time.perf_counter()
+                way().backward()
+                if number:
+                    took[name].append(time.perf_counter() - began)
+        ratios = [theirs / ours for theirs, ours in zip(took["theirs"], took["ours"], strict=True)]
+        typer.echo(
+            f"{classes} classes: {1e3 * median(took['ours']):.0f} ms, torch's and smp's {1e3 * median(took['theirs']):.0f} ms, "
+            f"{_between(ratios, '.1f')} times as long"
+        )
+    typer.echo(f"{BATCH} images of {SIZE_PX} x {SIZE_PX}, medians of {rounds} turns, on {machine()}")
+
+
+def _losses(classes: int) -> tuple[Any, dict[str, Callable[[], Any]]]:
+    """Logits, as a network in bfloat16 gives them, and both ways to a loss."""
+    import segmentation_models_pytorch as smp
+    import torch
+    import torch.nn.functional as F
+
+    from segmodels import objective
+    from segmodels.objective import Term
+
+    shape = (BATCH, classes, SIZE_PX, SIZE_PX)
+    logits = torch.randn(shape).to(torch.bfloat16, memory_format=torch.channels_last).requires_grad_()
+    target = torch.from_numpy(_drawn(SIZE_PX, classes, BATCH)[1]).long()
+    own = objective.build("multiclass", [Term("cross_entropy", {}), Term("dice", {})])
+    dice = smp.losses.DiceLoss("multiclass", ignore_index=IGNORE_INDEX)
+
+    def theirs() -> Any:
+        return F.cross_entropy(logits.float(), target, ignore_index=IGNORE_INDEX) + dice(logits.float(), target)
+
+    return logits, {"ours": lambda: own(logits, target), "theirs": theirs}
+
+
+@app.command()
+def epochs(
+    architectures: Annotated[list[str] | None, typer.Argument(help="Of unet, pspnet; both unless given.")] = None,
+    count: int = 300,
+    number: int = 8,
+) -> None:
+    """Trainings to the end on drawn images, one epoch of each side in turn: their time, and the test mIoU that both come to."""
+    from measured import folder
+
+    with folder(None) as root:
+        drawn.write(root / "raw", count, IMAGE_PX)
+        for architecture in architectures or ("unet", "pspnet"):
+            camvid.compare(root / "raw", architecture, epochs=number)
 
 
 @app.command(hidden=True)
 def one(network: str, who: str) -> None:
     """Be one of the sides: a turn of steps for every line on stdin."""
     run, flops = {
-        "segmodels": lambda: _ours(network),
-        "smp": lambda: _peer(network, fast=False),
-        "smp bf16 channels-last": lambda: _peer(network, fast=True),
+        "segmodels": lambda: ours(network, side=SIZE_PX, classes=CLASSES, batch=BATCH),
+        "plain": lambda: _peer(network, fast=False),
+        "plain, bf16 channels-last": lambda: _peer(network, fast=True),
         "matrices": _matrices,
     }[who]()
     for _ in range(3):
@@ -160,7 +231,8 @@ def one(network: str, who: str) -> None:
         turns.tell({"seconds": (time.perf_counter() - began) / STEPS})
 
 
-def _ours(name: str) -> tuple[Callable[[], object], int]:
+def ours(name: str, *, side: int, classes: int, batch: int) -> tuple[Callable[[], object], int]:
+    """A step of our own on drawn noise, and the floating-point operations in it."""
     from segmodels import environment
 
     environment.apply()
@@ -171,15 +243,14 @@ def _ours(name: str) -> tuple[Callable[[], object], int]:
     from segmodels.objective import Term
     from segmodels.optimization import Optimization
 
-    images, masks = _drawn()
-    batch = stack(list(zip(images, masks, strict=True)))
+    images, masks = stack(list(zip(*_drawn(side, classes, batch), strict=True)))
     torch.manual_seed(0)
     built = network.build(
         architecture=name,
         encoder="resnet18",
         weights=None,
         options=NETWORKS[name],
-        num_logits=CLASSES,
+        num_logits=classes,
         mean=[123.7, 116.3, 103.5],
         std=[58.4, 57.1, 57.4],
     ).train()
@@ -190,7 +261,7 @@ def _ours(name: str) -> tuple[Callable[[], object], int]:
     def run() -> None:
         optimizer.zero_grad()
         with device.autocast(torch.device("cpu"), precision):
-            value = objective.of(built, loss, batch.images, batch.masks.long())
+            value = objective.of(built, loss, images, masks.long())
         value.backward()
         optimizer.step()
 
@@ -202,7 +273,7 @@ def _peer(name: str, *, fast: bool) -> tuple[Callable[[], object], int]:
     import torch
     import torch.nn.functional as F
 
-    images, masks = _drawn()
+    images, masks = _drawn(SIZE_PX, CLASSES, BATCH)
     layout = torch.channels_last if fast else torch.contiguous_format
     images_BCHW = torch.from_numpy(images).permute(0, 3, 1, 2).float().div(255).contiguous(memory_format=layout)
     target = torch.from_numpy(masks).long()
@@ -238,12 +309,12 @@ def _counted(run: Callable[[], object]) -> int:
     return int(counter.get_total_flops())
 
 
-def _drawn() -> tuple[Any, Any]:
+def _drawn(side: int, classes: int, batch: int) -> tuple[Any, Any]:
     import numpy as np
 
     rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, (BATCH, SIZE_PX, SIZE_PX, 3), np.uint8)
-    return images, rng.integers(0, CLASSES, (BATCH, SIZE_PX, SIZE_PX), np.uint8)
+    images = rng.integers(0, 256, (batch, side, side, 3), np.uint8)
+    return images, rng.integers(0, classes, (batch, side, side), np.uint8)
 
 
 if __name__ == "__main__":

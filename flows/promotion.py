@@ -161,12 +161,16 @@ def _tell(
 
 
 def _learned_since(project: str, store: Store, champion: ModelVersion) -> Difference | None:
-    """What the dataset has that it had not when the champion was trained; None where that is not on record any more."""
-    then = records.prepared_as(project, champion.tags[DATASET])
-    if then is None:
-        return None
+    """What the dataset has that it had not when the champion was trained; None where that is not on record any more.
+
+    Nobody decides by it: that it cannot be read is worth no failed decision.
+    """
     names = [one.name for one in trained(store.classes)]
-    return versions.compare(then.manifest, store.manifest, (then.class_names, names))
+    try:
+        then = records.prepared_as(project, champion.tags[DATASET])
+        return None if then is None else versions.compare(then.manifest, store.manifest, (then.class_names, names))
+    except (*tracking.FAILURES, KeyError, ValueError):
+        return None
 
 
 def _judge(

@@ -174,7 +174,7 @@ def validation(store: Store, *, size_px: tuple[int, int], batch_size: int, rank:
     """All validation samples in the manifest's order; of `world` processes each gets its share."""
     loading = _loading(pin)
     # workers would keep several copies, and hide the time besides
-    room_bytes = 0 if loading["num_workers"] else int(KEPT_SHARE * memory.available_bytes())
+    room_bytes = 0 if loading["num_workers"] else int(KEPT_SHARE * memory.available_bytes() / world)
     fitted = _Fitted(store, store.rows("val")[rank::world], size_px, room_bytes=room_bytes)
     return DataLoader(fitted, batch_size=batch_size, **loading)
 

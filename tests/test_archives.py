@@ -171,6 +171,7 @@ def test_a_flipped_byte_is_found_or_does_no_harm(kind: str, tmp_path: Path) -> N
     assert refused > 20
 
 
+@pytest.mark.unhurried
 def test_a_tar_that_was_cut_is_refused_wherever(tmp_path: Path) -> None:
     whole = tarred(tmp_path / "d.tar", {f"images/{n:02d}.png": bytes([n]) * 700 for n in range(20)}).read_bytes()
     end = len(whole.rstrip(b"\0"))

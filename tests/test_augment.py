@@ -25,6 +25,7 @@ IMAGE: UInt8Array = np.repeat(MASK[..., None] * 80 + 20, 3, axis=2)
 NEAREST = cv2.INTER_NEAREST
 
 
+@pytest.mark.unhurried
 def test_the_stage_leaves_a_recipe_that_replays_and_a_preview(prepared: Path, store: Store, tmp_path: Path) -> None:
     told: list[str] = []
     augment.augment(prepared, tmp_path / "out", recipe="light", options={"flip": 1.0}, size_px=SIZE, seed=4, notice=told.append)

@@ -216,6 +216,7 @@ def test_it_predicts_with_what_it_was_scored_with(saved: Path, tmp_path: Path, m
         assert _scored_with(loaded) == ("auto", "auto")
 
 
+@pytest.mark.unhurried
 def test_tiles_are_taken_for_an_image_much_larger_than_those_of_training(saved: Path) -> None:
     """Images of training were as large as the network's size, 64 x 96."""
     predictor = Predictor(bundle.load(saved))

@@ -40,6 +40,7 @@ def test_classes_sizes_and_empty_images_are_counted(tmp_path: Path) -> None:
     assert (found.mean, found.std) == ([10, 10, 10], [1, 1, 1])
 
 
+@pytest.mark.unhurried
 def test_the_stage_leaves_them_for_people(drawn: Path, tmp_path: Path) -> None:
     prepared_at(open_dataset(drawn), tmp_path / "store", facts=tmp_path / "facts")
     told = json.loads((tmp_path / "facts" / "census.json").read_text())

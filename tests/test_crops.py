@@ -42,6 +42,7 @@ def share_that_shows_the_blob(store: Store, size_px: tuple[int, int], balanced_c
 
 
 @pytest.mark.parametrize("size_px", [(64, 96), (192, 288)])
+@pytest.mark.unhurried
 def test_a_rare_class_is_shown_as_often_as_a_common_one(store: Store, size_px: tuple[int, int]) -> None:
     assert share_that_shows_the_blob(store, size_px, 0.0) < 0.1  # it is in a tenth of the images, and may be cut away
     # half of the samples are drawn for it, of which nearly all show it, as do few of the others

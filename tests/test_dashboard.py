@@ -287,6 +287,7 @@ def test_overlapping_classes_are_asked_for_one_by_one(tmp_path: Path) -> None:
         assert client.get(f"/images/truth/0.png{asked}").status_code == 404
 
 
+@pytest.mark.unhurried
 def test_it_starts_without_torch() -> None:
     """It is to start in a second and to stay small."""
     modules = "segmodels.dashboard.server, segmodels.dashboard.views.leaderboard, segmodels.dashboard.views.retrains"

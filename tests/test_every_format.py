@@ -332,6 +332,7 @@ def boxes(draw: st.DrawFn) -> Box:
 @pytest.mark.parametrize("write", WRITERS)
 @settings(max_examples=40)
 @given(st.lists(st.lists(boxes(), max_size=5), max_size=3))
+@pytest.mark.unhurried
 def test_what_is_written_is_what_is_read(write: Callable[..., None], drawn: list[list[Box]]) -> None:
     # the first has every class: formats without a list know no others
     scenes = {"one": SCENES["one"]} | {f"drawn-{number}": objects for number, objects in enumerate(drawn)}
@@ -381,6 +382,7 @@ def test_a_crowd_is_of_its_class_but_no_object(tmp_path: Path) -> None:
     assert (first.annotation.labelling((HEIGHT, WIDTH), open_dataset(root).classes) == labels(SCENES["one"])).all()
 
 
+@pytest.mark.unhurried
 def test_a_class_that_is_not_listed_is_named(tmp_path: Path) -> None:
     root = written(labelme, tmp_path / "data", SCENES)
     only = [SegmentationClass("background", 0, (0, 0, 0)), SegmentationClass("house", 1, (1, 1, 1))]

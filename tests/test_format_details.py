@@ -193,6 +193,7 @@ def test_all_that_is_wrong_with_a_coco_file_is_listed(tmp_path: Path) -> None:
     assert "image 9: there is no picture 'gone.png'" in said
 
 
+@pytest.mark.unhurried
 def test_what_was_drawn_on_an_image_of_another_size_is_refused(tmp_path: Path) -> None:
     coco(tmp_path, SCENES)
     Image.new("RGB", (WIDTH // 2, HEIGHT // 2)).save(tmp_path / "images" / "two.png")
@@ -300,6 +301,7 @@ def test_a_folder_that_two_formats_fit_says_what_each_saw(tmp_path: Path) -> Non
         detect(tmp_path)
 
 
+@pytest.mark.unhurried
 def test_masks_of_one_scene_in_colours_that_no_class_has_are_named(tmp_path: Path) -> None:
     voc(tmp_path, SCENES)
     values(tmp_path / "SegmentationClass" / "one.png", np.full((HEIGHT, WIDTH, 3), 7, np.uint8))
@@ -435,6 +437,7 @@ def png_without_pixels(width: int, height: int) -> str:
     return base64.b64encode(b"\x89PNG\r\n\x1a\n" + b"".join(packed)).decode()
 
 
+@pytest.mark.unhurried
 def test_masks_that_claim_any_size_take_no_memory(tmp_path: Path) -> None:
     many = 100_000
     bomb = f'<mask label="tree" top="0" left="0" width="{many}" height="{many}" rle="{many * many}" />'
@@ -549,6 +552,7 @@ def test_a_category_of_a_segment_that_is_no_id_is_named(tmp_path: Path) -> None:
     ],
 )
 @pytest.mark.parametrize("kind", ["folder", "link to nothing", "socket"])
+@pytest.mark.unhurried
 def test_what_is_no_file_is_not_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: Callable[..., None], inside: str, kind: str
 ) -> None:
@@ -588,6 +592,7 @@ def test_a_text_that_cannot_be_read_is_named(
     assert problem.startswith(f"{path}: {said}")
 
 
+@pytest.mark.unhurried
 def test_a_number_that_json_cannot_hold_is_no_traceback(tmp_path: Path) -> None:
     labelme(tmp_path, SCENES)
     (tmp_path / "notes.json").write_text("1" * 5000)
@@ -638,6 +643,7 @@ def test_yolos_list_of_classes_may_lie_among_its_labels(tmp_path: Path, beside: 
     assert (masks["one"] == labels(SCENES["one"])).all()
 
 
+@pytest.mark.unhurried
 def test_names_that_several_files_have_are_listed_and_the_rest_is_read(tmp_path: Path) -> None:
     folder(tmp_path, {**SCENES, "four": []})
     images, masks = tmp_path / "images", tmp_path / "masks"
@@ -686,6 +692,7 @@ def test_a_name_that_two_files_of_ade20k_have_is_left_out(tmp_path: Path, kind: 
     assert left(tmp_path) == (["b"], [f"{here / 'a.bmp'} and {here / 'a.png'}: same name; rename one"])
 
 
+@pytest.mark.unhurried
 def test_a_mask_that_was_cut_short_hides_no_palette(tmp_path: Path) -> None:
     folder(tmp_path, SCENES)
     (tmp_path / "classes.json").unlink()

@@ -84,6 +84,7 @@ def test_partners_that_are_missing_are_all_named(make_dataset: MakeDataset) -> N
     assert "masks/two.png: has no image" in text
 
 
+@pytest.mark.unhurried
 def test_every_unusable_pair_is_named(make_dataset: MakeDataset) -> None:
     root = make_dataset(dict.fromkeys(("cut", "good", "ids", "size"), HALVES))
     whole = (root / "images" / "cut.png").read_bytes()
@@ -254,6 +255,7 @@ def test_a_folder_of_masks_a_class_lets_classes_overlap(tmp_path: Path) -> None:
     assert not load(dataset.samples[1], dataset.classes)[1].any()
 
 
+@pytest.mark.unhurried
 def test_masks_a_class_with_a_fault_name_it(tmp_path: Path) -> None:
     root = overlapping(tmp_path, {"sky": {"one": LEFT, "two": LEFT}, "bird": {"one": np.array([[7, 0, 0, 0]] * 2, np.uint8)}})
     assert "masks/bird/one.png: mask holds 7; expected 0 (no), 255 or 1 (yes), 127 or 128 (void)" in listed(root)

@@ -183,6 +183,7 @@ def test_labelmes_converter_names_the_classes_of_its_voc(tmp_path: Path) -> None
     assert (masks(tmp_path)["a"] == labels(SCENES["one"])).all()
 
 
+@pytest.mark.unhurried
 def test_run_lengths_of_cvat_take_no_memory_before_they_are_drawn(tmp_path: Path) -> None:
     cvat_in_masks(tmp_path, SCENES)
     bombs = f'<mask label="tree" top="0" left="0" width="7000" height="7000" rle="0, {7000 * 7000}" />' * 50

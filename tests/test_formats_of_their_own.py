@@ -92,6 +92,7 @@ WITHOUT_BACKGROUND = (ade20k, cityscapes)
 @pytest.mark.parametrize("write", EXPECTED)
 @settings(max_examples=40)
 @given(st.lists(st.lists(boxes(), max_size=5), max_size=3))
+@pytest.mark.unhurried
 def test_what_is_written_is_what_is_read(write: Callable[..., None], drawn: list[list[Box]]) -> None:
     if write in WITHOUT_BACKGROUND:
         drawn = [objects for objects in drawn if objects]  # an image without any is all void, and refused

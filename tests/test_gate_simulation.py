@@ -7,6 +7,7 @@ from segmodels.gate import Rules, Scored, decide
 from segmodels.gate_simulation import GAINS, simulate
 
 
+@pytest.mark.unhurried
 def test_a_year_of_equal_models_on_300_clusters() -> None:
     differences = np.random.default_rng(0).normal(0, 0.06, 300)
     gate, z_test, not_worse = simulate(differences, Rules(), seed=1, years=60)
@@ -29,6 +30,7 @@ def test_more_false_promotions_allowed_find_more() -> None:
     assert lax.power[GAINS.index(0.02)] > strict.power[GAINS.index(0.02)]
 
 
+@pytest.mark.unhurried
 def test_a_vault_costs_power_and_one_that_is_too_small_finds_nothing() -> None:
     differences = np.random.default_rng(0).normal(0, 0.06, 200)
     gain = GAINS.index(0.03)

@@ -37,6 +37,7 @@ def inodes(copy: Path) -> dict[str, int]:
     return {path.relative_to(copy).as_posix(): path.stat().st_ino for path in sorted(copy.rglob("*")) if path.is_file()}
 
 
+@pytest.mark.unhurried
 def test_what_is_unchanged_is_left_alone(source: Path, tmp_path: Path) -> None:
     first = brought_in(source, tmp_path / "copy")
     assert set(first) == {f"{kind}/{name}.png" for kind in ("images", "masks") for name in MASKS} | {
@@ -48,6 +49,7 @@ def test_what_is_unchanged_is_left_alone(source: Path, tmp_path: Path) -> None:
     assert (tmp_path / "copy").stat().st_ino == folder
 
 
+@pytest.mark.unhurried
 def test_one_that_changed_is_copied_and_one_that_went_is_gone(source: Path, tmp_path: Path) -> None:
     first = brought_in(source, tmp_path / "copy")
     Image.fromarray(MASKS["two"] * 0).save(source / "masks" / "two.png")
@@ -60,6 +62,7 @@ def test_one_that_changed_is_copied_and_one_that_went_is_gone(source: Path, tmp_
     assert masks == {"one": [[0] * 3] * 2, "two": [[0] * 3] * 2}
 
 
+@pytest.mark.unhurried
 def test_a_copy_that_somebody_changed_is_put_right(source: Path, tmp_path: Path) -> None:
     brought_in(source, tmp_path / "copy")
     Image.fromarray(MASKS["two"] * 0).save(tmp_path / "copy" / "masks" / "two.png")
@@ -69,6 +72,7 @@ def test_a_copy_that_somebody_changed_is_put_right(source: Path, tmp_path: Path)
     assert not (tmp_path / "copy" / "notes.txt").exists()
 
 
+@pytest.mark.unhurried
 def test_what_changes_while_it_is_read_does_not_come_in(source: Path, tmp_path: Path) -> None:
     """Sound when it was looked at, another when it is copied."""
 

@@ -81,6 +81,7 @@ def how_alike(one: Fingerprint, other: Fingerprint) -> int | None:
 
 
 @given(st.randoms(use_true_random=False), st.integers(0, 40), st.booleans())
+@pytest.mark.unhurried
 def test_links_join_all_that_are_alike_and_no_others(random: Random, count: int, looks: bool) -> None:
     prints = looking(random, count)
     expected: nx.Graph[int] = nx.Graph()
@@ -98,6 +99,7 @@ def test_links_join_all_that_are_alike_and_no_others(random: Random, count: int,
 
 
 @given(st.randoms(use_true_random=False), st.integers(0, 40))
+@pytest.mark.unhurried
 def test_every_image_is_told_with_what_is_most_like_it_on_every_side_before(random: Random, count: int) -> None:
     prints = looking(random, count)
     sides, groups = [random.randrange(3) for _ in prints], [random.randrange(12) for _ in prints]
@@ -115,6 +117,7 @@ def test_every_image_is_told_with_what_is_most_like_it_on_every_side_before(rand
     assert list(duplicates.counterparts(prints, sides, groups)) == expected
 
 
+@pytest.mark.unhurried
 def test_a_camera_that_never_moves_costs_no_more_than_its_images() -> None:
     """Every two of 3,000 images look the same: 4.5 million pairs."""
     prints = [Fingerprint(f"p{number}", 1 << number % 6) for number in range(3000)]
@@ -165,6 +168,7 @@ def drawn_again(root: Path) -> Path:
     return root
 
 
+@pytest.mark.unhurried
 def test_copies_stay_on_one_side_where_splits_are_drawn(tmp_path: Path) -> None:
     dataset = open_dataset(drawn_again(tmp_path / "data"))
     told: list[str] = []
@@ -174,6 +178,7 @@ def test_copies_stay_on_one_side_where_splits_are_drawn(tmp_path: Path) -> None:
     assert (told, json.loads((tmp_path / "store" / "leaks.json").read_text())) == ([], [])
 
 
+@pytest.mark.unhurried
 def test_copies_on_two_sides_of_given_lists_are_told_or_refused(tmp_path: Path) -> None:
     root = drawn_again(tmp_path / "data")
     rows = [f"{order}_{seed},{split}" for order, split in (("first", "train"), ("second", "test")) for seed in range(20)]
@@ -192,6 +197,7 @@ def test_copies_on_two_sides_of_given_lists_are_told_or_refused(tmp_path: Path) 
     assert not (tmp_path / "refused").exists()
 
 
+@pytest.mark.unhurried
 def test_splits_that_few_large_groups_make_unlike_what_was_asked_for_are_said(make_dataset: MakeDataset, tmp_path: Path) -> None:
     """Forty images, of which thirty are of one scene."""
     masks = {f"i{n:02d}": np.tile([0, 1], (12, 8)) for n in range(40)}
@@ -208,6 +214,7 @@ def test_splits_that_few_large_groups_make_unlike_what_was_asked_for_are_said(ma
     assert max(found) >= 0.75
 
 
+@pytest.mark.unhurried
 def test_a_class_that_a_split_lacks_is_said_with_a_seed_that_helps(make_dataset: MakeDataset, tmp_path: Path) -> None:
     """Forty images, four of which show the third class."""
     masks = {f"i{n:02d}": np.array([[0, 1, 2 if n % 10 == 0 else 0]]) for n in range(40)}

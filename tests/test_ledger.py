@@ -93,6 +93,7 @@ def test_one_more_image_in_a_coco_file_leaves_the_keys_of_the_others(tmp_path: P
     assert {name: after[name] for name in before} == before and len(after) == 3
 
 
+@pytest.mark.unhurried
 def test_what_was_sound_is_not_decoded_again(make_dataset: MakeDataset, monkeypatch: pytest.MonkeyPatch) -> None:
     root = make_dataset({"one": np.zeros((2, 3)), "two": np.ones((2, 3))})
     ledger = Ledger()

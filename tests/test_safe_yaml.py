@@ -32,6 +32,7 @@ def test_a_few_lines_that_stand_for_billions_are_refused() -> None:
         (f"a: {'9' * 5000}", "holds what is no value"),
     ],
 )
+@pytest.mark.unhurried
 def test_anything_else_is_refused(text: str, told: str) -> None:
     with pytest.raises(yaml.YAMLError, match=told):
         safe_yaml.load(text)

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,6 +16,7 @@ SIZES = st.dictionaries(st.text(max_size=8), st.integers(0, 300), max_size=60)
 
 
 @given(SIZES)
+@pytest.mark.unhurried
 def test_every_sample_is_in_one_part_and_no_part_is_too_large(sizes: dict[str, int]) -> None:
     parts = list(shards.cut(sizes, shard_bytes=1000))
     assert [name for part in parts for name in part] == sorted(sizes)

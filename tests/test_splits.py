@@ -77,6 +77,7 @@ def test_growth_moves_nobody_and_groups_stay_together(new: list[tuple[str, int]]
 
 
 @given(st.permutations(range(60)), st.integers(0, 10))
+@pytest.mark.unhurried
 def test_names_do_not_matter(names: list[int], seed: int) -> None:
     """The same sixty images, called otherwise and listed otherwise, some of them in scenes called otherwise too."""
     scenes = [f"s{n % 7}" if n < 20 else None for n in range(60)]
@@ -105,6 +106,7 @@ links = st.lists(st.tuples(st.integers(0, 59), st.integers(0, 59)), max_size=25)
 
 @settings(max_examples=1000)
 @given(links, links, st.integers(20, 60), st.integers(0, 5))
+@pytest.mark.unhurried
 def test_what_is_alike_stays_together_and_nothing_leaves_the_test_set(
     known: list[tuple[int, int]], found_later: list[tuple[int, int]], count: int, seed: int
 ) -> None:

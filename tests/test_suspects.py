@@ -37,6 +37,7 @@ def blank(pairs: Pairs, at: int) -> UInt8Array:
 
 @pytest.mark.parametrize("damage", [swapped, shifted, blank])
 @pytest.mark.parametrize("name", ["drawn", "camvid"])
+@pytest.mark.unhurried
 def test_damaged_masks_are_told_and_few_others(
     name: str, damage: Callable[[Pairs, int], UInt8Array], request: pytest.FixtureRequest
 ) -> None:

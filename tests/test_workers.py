@@ -37,6 +37,7 @@ def test_results_come_in_the_order_of_the_tasks() -> None:
     assert run([]) == []
 
 
+@pytest.mark.unhurried
 def test_one_that_crashes_or_hangs_costs_its_own_task_alone() -> None:
     found = run(["a", "crash", "b", "hang", "c"], seconds=1)
     assert [found[0], found[2], found[4]] == ["A", "B", "C"]
@@ -48,6 +49,7 @@ def touch(path: Path) -> None:
     path.touch()
 
 
+@pytest.mark.unhurried
 def test_results_that_nobody_takes_do_not_pile_up(tmp_path: Path) -> None:
     results = workers.each(touch, [tmp_path / str(n) for n in range(50)], processes=2, seconds=lambda _: 60)
     next(results)

@@ -13,7 +13,9 @@ from torch import Tensor, nn
 def replace_in(decoder: nn.Module) -> None:
     """Have smp's U-Net decoder train so. Weights and names stay as they are; a prediction runs, and is exported, as smp has it."""
     for block in decoder.modules():
-        if type(block) is UnetDecoderBlock and block.interpolation_mode == "nearest":
+        if type(block) is not UnetDecoderBlock or block.interpolation_mode != "nearest":
+            continue
+        if isinstance(block.get_submodule("attention1.attention"), nn.Identity):
             block.__class__ = _Transposed
 
 

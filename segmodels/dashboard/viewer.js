@@ -243,13 +243,13 @@ export default function (component) {
     const side = Math.min(canvas.parentElement.clientWidth || 300, (TALLEST * width) / height);
     const scale = window.devicePixelRatio || 1;
     const tall = (side * height) / width;
-    canvas.width = Math.round(side * scale);
+    canvas.width = Math.max(1, Math.round(side * scale));
     canvas.height = Math.max(1, Math.round(tall * scale));
     Object.assign(canvas.style, { width: `${side}px`, height: `${tall}px` });
     const sheet = colored(canvas, pane);
     const context = canvas.getContext("2d");
     context.imageSmoothingEnabled = false; // a pixel stays one
-    const fits = canvas.width / width; // of a long image the height is a few pixels, and rounded
+    const fits = width > height ? canvas.width / width : canvas.height / height; // the other may be a few pixels, and rounded
     const { left, top, zoom } = window_(width, height);
     context.clearRect(0, 0, canvas.width, canvas.height);
     context.drawImage(sheet, -left * fits * zoom, -top * fits * zoom, width * fits * zoom, height * fits * zoom);

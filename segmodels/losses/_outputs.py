@@ -23,10 +23,12 @@ class Outputs:
     def __init__(self, logits_BCHW: Tensor, target: Tensor, task: Task, *, shared: bool) -> None:
         """`logits_BCHW` of any float; `shared`: several losses will ask."""
         self._given_BCHW, self.target, self.task, self._shared = logits_BCHW, target, task, shared
+        self.num_logits = logits_BCHW.shape[1]
+        self._in_parts = task == "multiclass" and logits_BCHW.device.type == "cpu"
 
     @cached_property
     def logits_BCHW(self) -> Tensor:
-        """float32."""
+        """float32, or what is more precise."""
         return self._given_BCHW.to(torch.promote_types(self._given_BCHW.dtype, torch.float32))
 
     @cached_property
@@ -47,7 +49,8 @@ class Outputs:
             return self.known.float()
         if self.task == "binary":
             return self.known[:, None].float()
-        return torch.zeros_like(self.logits_BCHW, requires_grad=False).scatter_(1, self.known[:, None], self.valid)
+        known, shape = self.known, self._given_BCHW.shape
+        return torch.zeros(shape, device=known.device).scatter_(1, known[:, None], self.valid)
 
     @cached_property
     def log_probabilities(self) -> Tensor:
@@ -57,15 +60,16 @@ class Outputs:
     @cached_property
     def log_probability_of_truth_BHW(self) -> Tensor:
         """Of classes that exclude each other: of the true one; 0 where void."""
-        return self._softmax.log_true_BHW if self._shared else _softmax.log_true(self.logits_BCHW, self.target)
+        if self._shared and self._in_parts:
+            return self._softmax.log_true_BHW
+        return _softmax.log_true(self.logits_BCHW, self.target)
 
     @cached_property
     def sums(self) -> tuple[Tensor, Tensor, Tensor]:
         """Over all pixels of the batch that are not void, each (C,): probability where true, probability, truth."""
-        if self.task == "multiclass":
-            classes = range(self.logits_BCHW.shape[1])
-            true_C = torch.stack([(self.target == one).sum() for one in classes]).float()
-            return self._softmax.intersection_C, self._softmax.probability_C, true_C
+        if self._in_parts:
+            true_C = torch.bincount(self.target.flatten(), minlength=IGNORE_INDEX + 1)[: self.num_logits]
+            return self._softmax.intersection_C, self._softmax.probability_C, true_C.float()
         probability, over = self.log_probabilities.exp() * self.valid, (0, 2, 3)
         return (probability * self.truth_BCHW).sum(over), probability.sum(over), self.truth_BCHW.sum(over)
 
@@ -80,7 +84,7 @@ def refuse_negative(loss: str, class_weights: Sequence[float] | None) -> None:
         raise ParamsError(f"{loss}: class_weights are {list(class_weights)}; expected numbers of 0 or more, not all of them 0")
 
 
-def weights_of(loss: str, class_weights: Sequence[float] | None, logits_BCHW: Tensor) -> Tensor | None:
+def weights_of(loss: str, class_weights: Sequence[float] | None, outputs: Outputs) -> Tensor | None:
     """The weights as a tensor, (C,).
 
     Raises:
@@ -88,6 +92,6 @@ def weights_of(loss: str, class_weights: Sequence[float] | None, logits_BCHW: Te
     """
     if class_weights is None:
         return None
-    if len(class_weights) != logits_BCHW.shape[1]:
-        raise ParamsError(f"{loss}: class_weights has {len(class_weights)} values; expected {logits_BCHW.shape[1]}, one a class")
-    return logits_BCHW.new_tensor(class_weights)
+    if len(class_weights) != outputs.num_logits:
+        raise ParamsError(f"{loss}: class_weights has {len(class_weights)} values; expected {outputs.num_logits}, one a class")
+    return torch.tensor(class_weights, dtype=torch.float32, device=outputs.target.device)

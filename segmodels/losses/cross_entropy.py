@@ -29,7 +29,7 @@ def build(
     _outputs.refuse_negative("losses.cross_entropy", class_weights)
 
     def loss(outputs: Outputs) -> Tensor:
-        weights_C = _outputs.weights_of("losses.cross_entropy", class_weights, outputs.logits_BCHW)
+        weights_C = _outputs.weights_of("losses.cross_entropy", class_weights, outputs)
         each, weight = (_softmax if task == "multiclass" else _sigmoid)(outputs, weights_C, label_smoothing)
         if hard_share < 1:
             each, weight = _hardest(each.flatten(), weight.flatten(), hard_share)

@@ -23,7 +23,7 @@ def build(task: Task, *, gamma: float = 2.0, class_weights: Sequence[float] | No
     _outputs.refuse_negative("losses.focal", class_weights)
 
     def loss(outputs: Outputs) -> Tensor:
-        weights_C = _outputs.weights_of("losses.focal", class_weights, outputs.logits_BCHW)
+        weights_C = _outputs.weights_of("losses.focal", class_weights, outputs)
         if task == "multiclass":
             each = _fading(outputs.log_probability_of_truth_BHW, gamma)  # 0 where void
             if weights_C is not None:

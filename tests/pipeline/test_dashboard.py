@@ -334,19 +334,19 @@ def test_it_answers_to_no_other_name_and_before_anything_was_compared_says_what_
         page.close()
 
 
-LONG = (24, 2100)
-"""Height and width of an image of which every second pixel is shown."""
+SHAPES = ((24, 60), (24, 2100), (2100, 24))
+"""Heights and widths; of the long ones every second pixel is shown."""
 
 
 @pytest.fixture(scope="module")
 def overlapping(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The dashboard of images of 16 bits in one channel, some of them long, whose classes overlap; candidates are right, or see nothing."""
     root = tmp_path_factory.mktemp("overlapping")
-    rng, (height, width) = np.random.default_rng(0), LONG
+    rng = np.random.default_rng(0)
     for name in ("images", "masks/left", "masks/middle"):
         (root / "drawn" / name).mkdir(parents=True)
-    for number in range(8):
-        size = (height, width if number % 2 else 60)
+    for number in range(12):
+        size = SHAPES[number % 3]
         masks = {name: np.zeros(size, np.uint8) for name in ("left", "middle")}
         masks["left"][:, : size[1] // 2] = masks["middle"][:, size[1] // 4 : size[1] // 4 * 3] = 255
         tifffile.imwrite(root / "drawn" / "images" / f"{number}.tif", rng.integers(900, 1100, size).astype(np.uint16))
@@ -375,15 +375,21 @@ def test_images_of_other_kinds_whose_classes_overlap_are_shown_class_by_class(ov
     assert len(gray) > 20  # 16 bits are stretched, so that people see something
 
 
-def test_a_pixel_of_a_long_image_is_told_where_it_is(overlapping: str, page: Page) -> None:
+@pytest.mark.parametrize("size", SHAPES[1:])
+def test_a_pixel_of_a_long_image_is_told_where_it_is(overlapping: str, page: Page, size: tuple[int, int]) -> None:
     opened(page, f"{overlapping}/failures?candidate=nothing")
-    while page.locator(".viewer[data-state=shown] canvas").first.evaluate("c => c.sheet.width") != LONG[1] // 2:
+    shown = page.locator(".viewer[data-state=shown] canvas")
+    for _ in range(12):
+        if shown.first.evaluate("c => [c.sheet.height, c.sheet.width]") == [side // 2 for side in size]:
+            break
         page.locator(".viewer").press("j")
-    box = page.locator(".viewer canvas").nth(1).bounding_box()
+    box = shown.nth(1).bounding_box()
     assert box is not None
-    page.mouse.move(box["x"] + 0.4 * box["width"], box["y"] + 0.5 * box["height"])
+    page.mouse.move(box["x"] + 0.4 * box["width"], box["y"] + 0.4 * box["height"])
     told = re.match(r"x (\d+), y (\d+) .* truth: left .* nothing: not left", page.locator(".viewer .under").inner_text())
-    assert told is not None and int(told[1]) == pytest.approx(0.4 * LONG[1], rel=0.02) and int(told[2]) % 2 == 0
+    assert told is not None
+    for found, side in zip(told.groups(), size[::-1], strict=True):
+        assert int(found) % 2 == 0 and int(found) == pytest.approx(0.4 * side, abs=max(6, 0.02 * side))
 
 
 def shown_colors(canvas: Locator) -> set[str]:

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
 from PIL import Image
 
 from flows import aliases, promotion, registry, standing
@@ -282,6 +283,17 @@ def test_a_worse_one_is_registered_and_not_promoted(models: Registry) -> None:
     models.decide(0)
     verdict = models.decide(1)
     assert (verdict.outcome, verdict.version, models.champion()) == ("keep", "2", "1")
+
+
+def test_what_the_dataset_has_gained_is_worth_no_failed_decision(models: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    models.decide(1)
+
+    def gone(*_: Any) -> None:
+        raise MlflowException("(404) when calling the HeadObject operation: Not Found")
+
+    monkeypatch.setattr(records, "prepared_as", gone)
+    assert models.decide(0).outcome == "promote"
+    assert json.loads((models.folder / "reports" / "promotion.json").read_text())["data"] is None
 
 
 def test_without_evidence_the_champion_stays_and_the_receipt_says_what_is_missing(models: Registry) -> None:

@@ -36,7 +36,8 @@ def chosen(evaluated: Evaluated, key: str) -> Pair | None:
     parts = st.query_params.get(key, "").split("-")
     if len(parts) != 2 or not all(part.isdecimal() and int(part) < len(evaluated.class_names) for part in parts):
         return None
-    return int(parts[0]), int(parts[1])
+    pair = int(parts[0]), int(parts[1])
+    return None if pair[0] == pair[1] else pair
 
 
 def told(evaluated: Evaluated, pair: Sequence[int]) -> str:
