@@ -37,7 +37,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--kills", type=int, default=10, help="how often test_random_kills.py kills a training")
     parser.addoption("--faults", type=int, default=3, help="how often test_soak.py kills or stops a server, a flow or a training")
     parser.addoption("--seed", type=int, default=0, help="which, and when")
-    parser.addoption("--every", type=int, default=60, help="of so many writes test_every_write.py has one fail")
+    parser.addoption("--every", type=int, default=80, help="of so many writes test_every_write.py has one fail")
 
 
 @pytest.fixture(scope="session")

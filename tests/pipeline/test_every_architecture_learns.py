@@ -25,6 +25,11 @@ USUAL = (2, 0.002)
 OWN = {"fcn": (4, 0.002), "pspnet": (4, 0.002), "deeplabv3": (6, 0.002), "segnet": (4, 0.002), "dpt": (4, 0.0005)}
 """Epochs and learning rate. Of three the logits have an eighth of the image's size, of which a small shape is mostly border; SegNet
 joins no features of the encoder to the decoder's; the last is a vision transformer."""
+NARROW: dict[tuple[str, str], dict[str, object]] = {
+    ("dpt", "vit_tiny_patch16_224"): {"channels": 64, "intermediate_channels": [64, 128, 256, 256]},
+    ("unet", "plain"): {"decoder_channels": [128, 64, 32, 16]},
+}
+"""A quarter of the usual width, of those that would take minutes each."""
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +52,7 @@ def test_it_learns_the_drawn_images(data: Path, tmp_path: Path, name: str, encod
         architecture=name,
         encoder=encoder,
         weights=None,
-        options={},
+        options=NARROW.get((name, encoder), {}),
         loss=[Term("cross_entropy", {}), Term("dice", {})],
         schedule="cosine",
         schedule_options={},

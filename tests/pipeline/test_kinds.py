@@ -1,4 +1,4 @@
-"""Images of 16 bits in gray, and of five channels: from a folder of TIFF files to a champion that serves."""
+"""Images of 16 bits in gray with a yes or no, and of five channels: from a folder of TIFF files to a champion that serves."""
 
 from pathlib import Path
 
@@ -49,9 +49,9 @@ def write(root: Path, kind: ImageKind) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", [ImageKind(1, 16), ImageKind(5, 8)], ids=str)
-def test_it_is_learned_scored_registered_and_served(kind: ImageKind, tmp_path: Path) -> None:
-    dataset = f"{{format: auto, channels: {kind.channels}, bits: {kind.bits}}}"
+@pytest.mark.parametrize(("kind", "task"), [(ImageKind(1, 16), "binary"), (ImageKind(5, 8), "multiclass")], ids=str)
+def test_it_is_learned_scored_registered_and_served(kind: ImageKind, task: str, tmp_path: Path) -> None:
+    dataset = f"{{format: auto, channels: {kind.channels}, bits: {kind.bits}, task: {task}}}"
     project = Project(make_project(tmp_path / "project", ONE_CANDIDATE.replace("{format: auto}", dataset)))
     source = write(tmp_path / "drawn", kind)
     project.make("data", f"SOURCE={source}")
@@ -59,7 +59,7 @@ def test_it_is_learned_scored_registered_and_served(kind: ImageKind, tmp_path: P
     [best] = project.leaderboard["candidates"]
     assert best["miou"] > 0.8, best  # background everywhere scores below one half
     found = bundle.load(project.folder / "bundles" / "unet")
-    assert found.kind == kind
+    assert found.kind == kind and found.facts.task == task
 
     image, disc = draw(1000, kind)
     predicted = Predictor(found)(image)

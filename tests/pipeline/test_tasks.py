@@ -1,6 +1,5 @@
-"""Yes or no, and classes that overlap: from a folder of masks to a champion that serves."""
+"""Classes that overlap: from a folder of masks to a champion that serves. A yes or no: test_kinds.py."""
 
-import json
 from pathlib import Path
 
 import mlflow
@@ -36,40 +35,36 @@ def draw(seed: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     return image.clip(0, 255).astype(np.uint8), masks
 
 
-def write(root: Path, *, overlapping: bool) -> Path:
-    """As `class_folders`, or with the disc alone as `folder` with masks of 0 and 255."""
+def write(root: Path) -> Path:
+    """As `class_folders`."""
     for number in range(COUNT):
         image, masks = draw(number)
-        paths = {name: root / "masks" / name for name in masks} if overlapping else {"disc": root / "masks"}
-        for path, picture in ((root / "images", image), *((paths[name], masks[name] * np.uint8(255)) for name in paths)):
+        for path, picture in (
+            (root / "images", image),
+            *((root / "masks" / name, mask * np.uint8(255)) for name, mask in masks.items()),
+        ):
             path.mkdir(parents=True, exist_ok=True)
             Image.fromarray(picture).save(path / f"{number:02d}.png")
-    if not overlapping:
-        classes = [{"id": 0, "name": "background"}, {"id": 255, "name": "disc"}]
-        (root / "classes.json").write_text(json.dumps({"classes": classes}))
     return root
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("task", "terms"), [("binary", "{name: cross_entropy}"), ("multilabel", "[{name: focal}, {name: dice}]")]
-)
-def test_it_is_learned_scored_registered_and_served(task: str, terms: str, tmp_path: Path) -> None:
-    params = ONE_CANDIDATE.replace("{format: auto}", f"{{format: auto, task: {task}}}").replace("{name: cross_entropy}", terms)
+def test_it_is_learned_scored_registered_and_served(tmp_path: Path) -> None:
+    params = ONE_CANDIDATE.replace("{format: auto}", "{format: auto, task: multilabel}")
+    params = params.replace("{name: cross_entropy}", "[{name: focal}, {name: dice}]")
     project = Project(make_project(tmp_path / "project", params))
-    overlapping = task == "multilabel"
-    project.make("data", f"SOURCE={write(tmp_path / 'drawn', overlapping=overlapping)}", "FORMAT=auto")
+    project.make("data", f"SOURCE={write(tmp_path / 'drawn')}", "FORMAT=auto")
     project.make("retrain")
     [best] = project.leaderboard["candidates"]
     # background, or nothing at all, everywhere scores below one half
     assert best["miou"] > 0.8, best
-    assert [one["name"] for one in best["classes"]] == (["disc", "square"] if overlapping else ["background", "disc"])
+    assert [one["name"] for one in best["classes"]] == ["disc", "square"]
     found = bundle.load(project.folder / "bundles" / "unet")
-    assert found.facts.task == task
+    assert found.facts.task == "multilabel"
 
     image, masks = draw(seed=1000)
     predicted = Predictor(found)(image)
-    truth = np.stack(list(masks.values())) if overlapping else masks["disc"]
+    truth = np.stack(list(masks.values()))
     assert predicted.shape == truth.shape
     assert (predicted & truth).sum() > 0.8 * (predicted | truth).sum()
     mlflow.set_tracking_uri(f"sqlite:///{project.folder / 'mlflow.db'}")
