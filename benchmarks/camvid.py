@@ -91,32 +91,17 @@ def _ours(camvid: Path, work: Path, architecture: str, epochs: int, batch_size: 
     from segmodels.augment import augment
     from segmodels.bundle import load
     from segmodels.counts import summarise
-    from segmodels.dataset import open_dataset
     from segmodels.learner import EpochRecord
-    from segmodels.ledger import Ledger
     from segmodels.objective import Term
     from segmodels.optimization import Optimization
     from segmodels.plan import Plan, Settings
     from segmodels.predict import Predictor
-    from segmodels.prepare import prepare
     from segmodels.samples import trained
     from segmodels.scoring import score
     from segmodels.store import Store
     from segmodels.train import Places, train
 
-    dataset = open_dataset(camvid, format="camvid")
-    with Ledger(work / "ledger.db") as ledger:
-        prepare(
-            dataset,
-            work / "prepared",
-            ledger=ledger,
-            kept=work / "shards",
-            method="given",
-            group_pattern=None,
-            val=0,
-            test=0,
-            seed=seed,
-        )
+    prepared(camvid, work)
     augment(work / "prepared", work / "augmented", recipe="light", options={}, size_px=SIZE_PX, seed=seed)
 
     class InTurn(Callback):
@@ -158,6 +143,27 @@ def _ours(camvid: Path, work: Path, architecture: str, epochs: int, batch_size: 
     store = Store(work / "prepared")
     images = score(store, Predictor(load(work / "bundle")))
     turns.tell({"test_miou": summarise(images, trained(store.classes), overlap=False)["miou"]})
+
+
+def prepared(camvid: Path, work: Path) -> Path:
+    """The store of a folder with train.txt, val.txt, test.txt."""
+    from segmodels.dataset import open_dataset
+    from segmodels.ledger import Ledger
+    from segmodels.prepare import prepare
+
+    with Ledger(work / "ledger.db") as ledger:
+        prepare(
+            open_dataset(camvid, format="camvid"),
+            work / "prepared",
+            ledger=ledger,
+            kept=work / "shards",
+            method="given",
+            group_pattern=None,
+            val=0,
+            test=0,
+            seed=0,
+        )
+    return work / "prepared"
 
 
 def _peer(camvid: Path, work: Path, architecture: str, epochs: int, batch_size: int, seed: int) -> None:

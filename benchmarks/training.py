@@ -104,26 +104,11 @@ def _paths(root: Path) -> tuple[dict[str, Any], Callable[[], Any]]:
     from torch.utils.data import DataLoader
 
     from segmodels import batches, catalog
-    from segmodels.dataset import open_dataset
-    from segmodels.ledger import Ledger
-    from segmodels.prepare import prepare
     from segmodels.recipes import Recipe
     from segmodels.store import Store
 
     raw, size_px = root / "raw", camvid.SIZE_PX
-    with Ledger(root / "ledger.db") as ledger:
-        prepare(
-            open_dataset(raw, format="camvid"),
-            root / "store",
-            ledger=ledger,
-            kept=root / "kept",
-            method="given",
-            group_pattern=None,
-            val=0,
-            test=0,
-            seed=0,
-        )
-    store = Store(root / "store")
+    store = Store(camvid.prepared(raw, root))
     recipe = Recipe(catalog.build("augmentations", "light", size_px, options={}), size_px)
     alone: dict[str, Any] = {"rank": 0, "world": 1, "pin": False}
 

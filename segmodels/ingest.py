@@ -77,18 +77,13 @@ def ingest(
         problems = error.problems
     if not sound:
         raise DatasetError(f"{dataset.root}: nothing in it can be used", problems)
-    files = list(dict.fromkeys([*(path for sample in sound for path in sample.files), *dataset.notes]))  # samples may share one
-    lies_inside = Inside(source)
-    outside = [lies_inside.told(path) for path in files if not lies_inside(path)]
-    if outside:
-        raise DatasetError(f"{dataset.root}: {len(outside)} files lie elsewhere; copy them into the dataset", outside)
+    copies = _to_be_copied(dataset, sound)
     left_out = [within(dataset.root, one) for one in problems]
     noted = Noted(
         format=dataset.format,
         left_out=left_out,
         left_out_ids=sorted({one.id for one in dataset.samples} - {one.id for one in sound}),
     )
-    copies = {path.relative_to(dataset.root): path for path in files}
     there = _files(destination)
     gone = _gone(there, copies, destination, dataset.root)
     ingested = Ingested(len(sound), len(dataset.classes), sizes, left_out, len(gone))
@@ -109,6 +104,20 @@ def ingest(
             noted.left_out_here = _missing(partial, dataset)
             _note(noted, partial)
     return ingested
+
+
+def _to_be_copied(dataset: Dataset, samples: Sequence[Sample]) -> dict[Path, Path]:
+    """The files of these samples and the dataset's notes, by where they lie in it.
+
+    Raises:
+        DatasetError: some lie outside its folder.
+    """
+    files = list(dict.fromkeys([*(path for sample in samples for path in sample.files), *dataset.notes]))  # samples may share one
+    lies_inside = Inside(dataset.root.resolve())
+    outside = [lies_inside.told(path) for path in files if not lies_inside(path)]
+    if outside:
+        raise DatasetError(f"{dataset.root}: {len(outside)} files lie elsewhere; copy them into the dataset", outside)
+    return {path.relative_to(dataset.root): path for path in files}
 
 
 def _copy(
