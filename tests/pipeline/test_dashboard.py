@@ -383,10 +383,11 @@ def test_a_pixel_of_a_long_image_is_told_where_it_is(overlapping: str, page: Pag
         if shown.first.evaluate("c => [c.sheet.height, c.sheet.width]") == [side // 2 for side in size]:
             break
         page.locator(".viewer").press("j")
-    box = shown.nth(1).bounding_box()
-    assert box is not None
-    page.mouse.move(box["x"] + 0.4 * box["width"], box["y"] + 0.4 * box["height"])
-    told = re.match(r"x (\d+), y (\d+) .* truth: left .* nothing: not left", page.locator(".viewer .under").inner_text())
+    width, height = shown.nth(1).evaluate("c => [c.offsetWidth, c.offsetHeight]")
+    shown.nth(1).hover(position={"x": 0.4 * width, "y": 0.4 * height})  # once it stands still: the page may be drawn anew meanwhile
+    under, says = page.locator(".viewer .under"), re.compile(r"x (\d+), y (\d+) .* truth: left .* nothing: not left")
+    expect(under).to_have_text(says)
+    told = says.match(under.inner_text())
     assert told is not None
     for found, side in zip(told.groups(), size[::-1], strict=True):
         assert int(found) % 2 == 0 and int(found) == pytest.approx(0.4 * side, abs=max(6, 0.02 * side))
