@@ -11,10 +11,10 @@ from flows import notifications, versioned
 from flows.pipeline import RetrainError
 from flows.standing import Decision, read_leaderboard, unchanged
 from flows.versioned import StageError
-from segmodels import console, locks, params
+from segmodels import console, locks, params, processes
 from segmodels.errors import InputError
 from segmodels.params import Params
-from segmodels.project import AUGMENTED, BUNDLES, FACTS, LOCKS, PARAMS, REPORTS
+from segmodels.project import AUGMENTED, BUNDLES, FACTS, FORKS, LOCKS, PARAMS, REPORTS
 
 
 def main() -> int:
@@ -56,12 +56,13 @@ def retrain_once(settings: Params, *, started: str) -> str:
 
 def _retrained(settings: Params, started: str) -> Decision:
     from flows import retraining, temporary_server
-    from segmodels import preflight
+    from segmodels import fork_server, preflight
 
-    preflight.check(settings)
-    console.say(params.to_yaml(settings))
-    temporary_server.start_if_needed()
-    return retraining.retrain(started)
+    with fork_server.running(FORKS, retraining.PRELOADED, retraining.share_of_cores(settings)):
+        preflight.check(settings)
+        console.say(params.to_yaml(settings))
+        temporary_server.start_if_needed()
+        return retraining.retrain(started)
 
 
 def show(outcome: str) -> None:
@@ -91,4 +92,5 @@ def show(outcome: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with processes.ending_soon():
+        sys.exit(main())

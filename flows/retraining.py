@@ -22,6 +22,19 @@ from segmodels.errors import InputError
 from segmodels.params import Params
 from segmodels.project import AUGMENTED, BUNDLES, COMPARED, EVALUATED, FACTS, PARAMS, PREPARED, RAW, REPORTS
 
+PRELOADED = (
+    "segmodels.prepare",
+    "segmodels.augment",
+    "segmodels.train",
+    "segmodels.evaluate",
+    "segmodels.compare",
+    "segmodels.decisions",
+    "segmodels.progress",
+    "segmodels.tracking",
+    "segmentation_models_pytorch",
+)
+"""What stages import, and takes them seconds."""
+
 
 @flow(name="retrain", flow_run_name="retraining, started {started}")
 def retrain(started: str) -> Decision:
@@ -88,11 +101,20 @@ def _ran(settings: Params, stages: Sequence[Stage], run_id: str) -> dict[str, st
         elsewhere = Cluster(settings.resources.address, devices)
         slots = len(settings.candidates)  # those that find no node free wait in the cluster
     else:
-        slots = device.slots() if settings.resources.slots == "auto" else settings.resources.slots
-        environment |= device.share_of_cores(slots)
+        slots = _slots(settings)
+        environment |= share_of_cores(settings)
     runner: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=slots)
     in_slots = run_stages.with_options(task_runner=runner)  # type: ignore[arg-type]  # its futures are PrefectFutures
     return in_slots(stages, relayed=slots > 1, environment=environment, elsewhere=elsewhere)
+
+
+def share_of_cores(settings: Params) -> dict[str, str]:
+    """The variables by which stages that run at once share this machine."""
+    return device.share_of_cores(_slots(settings))
+
+
+def _slots(settings: Params) -> int:
+    return device.slots() if settings.resources.slots == "auto" else settings.resources.slots
 
 
 @flow(name="stages", flow_run_name="stages", validate_parameters=False)

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from segmodels import console, environment
+from segmodels import console, environment, fork_server
 from segmodels.errors import InputError
-from segmodels.processes import die_with_parent
+from segmodels.processes import die_with_parent, ending_soon
 from segmodels.project import (
     AUGMENTED,
     BUNDLES,
@@ -627,7 +627,8 @@ def main() -> None:
     ran = os.environ.pop(RAN, None)
     if ran is not None:  # the flow wants to know whether DVC had it run, or had its results already
         Path(ran).touch()
-    with console.explained():
+    with ending_soon(), console.explained():
+        fork_server.hand_over()
         app()
 
 

@@ -1,7 +1,9 @@
-"""How processes end: with those they belong to, and not in the middle of what must be whole."""
+"""How processes end: with those they belong to, not in the middle of what must be whole, and soon."""
 
+import atexit
 import contextlib
 import ctypes
+import os
 import signal
 import sys
 import threading
@@ -31,6 +33,43 @@ def uninterrupted() -> Iterator[None]:
         signal.signal(signal.SIGINT, usual)
         if waiting:
             usual(signal.SIGINT, None)
+
+
+_exit_code: int | None = None
+"""What a process ends with that ends soon; None: nobody asked for that."""
+
+
+@contextlib.contextmanager
+def ending_soon() -> Iterator[None]:
+    """For all that a program does: when the block ends, so does the process, with its exit code and without taking apart what was imported.
+
+    That takes two seconds where it is torch. Threads are waited for, and what was registered for the end before it is done is done;
+    what is registered before the block is not. A block within another adds nothing.
+    """
+    global _exit_code
+    if _exit_code is not None:
+        yield
+        return
+    _exit_code = 0
+    atexit.register(_end)  # the first that is registered is the last that runs
+    try:
+        yield
+    except SystemExit as wanted:
+        _exit_code = wanted.code if isinstance(wanted.code, int) else int(wanted.code is not None)
+        raise
+    except BaseException:
+        _exit_code = 1
+        raise
+
+
+def _end() -> None:
+    code = _exit_code or 0
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):  # nobody reads any more, the disk is full, or it is closed
+            code = code or 120  # as Python ends then
+    os._exit(code)
 
 
 def die_with_parent() -> None:

@@ -21,6 +21,7 @@ COMPARED = WORK / "compared"  # what was compared last, for people who look whil
 DURATIONS = WORK / "durations"  # what each stage took last
 FETCHED = "SEGMODELS_FETCHED"  # the variable that says that a stage's results are fetched, and never made here
 RAN = "SEGMODELS_RAN"  # the variable that names a file which a stage leaves when it runs
+FORKS = WORK / "forks.socket"  # where stages find a process that has imported what they need
 LOCKS = WORK / "locks"
 
 

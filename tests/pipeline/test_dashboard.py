@@ -384,7 +384,8 @@ def test_a_pixel_of_a_long_image_is_told_where_it_is(overlapping: str, page: Pag
             break
         page.locator(".viewer").press("j")
     width, height = shown.nth(1).evaluate("c => [c.offsetWidth, c.offsetHeight]")
-    shown.nth(1).hover(position={"x": 0.4 * width, "y": 0.4 * height})  # once it stands still: the page may be drawn anew meanwhile
+    # once it stands still: the page may be drawn anew meanwhile
+    shown.nth(1).hover(position={"x": 0.4 * width, "y": 0.4 * height})
     under, says = page.locator(".viewer .under"), re.compile(r"x (\d+), y (\d+) .* truth: left .* nothing: not left")
     expect(under).to_have_text(says)
     told = says.match(under.inner_text())
