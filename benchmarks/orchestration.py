@@ -57,7 +57,7 @@ def unchanged(rounds: int = 5) -> None:
 @app.command()
 def check(rounds: int = 9) -> None:
     """Whether anything is due, asked in process as the watcher does every so often, against the command `dvc repro`, in turns."""
-    from flows import pipeline, versioned
+    from flows import stage_graph, versioned
     from segmodels.project import RAW
 
     with project(candidates=["pspnet"], epochs=1) as folder, contextlib.chdir(folder):
@@ -65,7 +65,7 @@ def check(rounds: int = 9) -> None:
         ours, theirs = list[float](), list[float]()
         for number in range(rounds + 1):
             began = time.perf_counter()
-            if versioned.version_dataset(RAW) or pipeline.stale({}):
+            if versioned.version_dataset(RAW) or stage_graph.stale({}):
                 raise typer.BadParameter("something is due")
             middle = time.perf_counter()
             subprocess.run([sys.executable, "-m", "dvc", "repro", "-q"], check=True, capture_output=True)
@@ -84,7 +84,7 @@ def graph(
     numbers: Annotated[list[int] | None, typer.Argument(help="How many candidates. [default: 10 100 1000]")] = None,
 ) -> None:
     """Finding out what is due where nothing has run yet, as candidates become many: seconds and memory."""
-    from flows import pipeline, versioned
+    from flows import stage_graph, versioned
     from segmodels.project import RAW
 
     for number in numbers or (10, 100, 1000):
@@ -92,7 +92,7 @@ def graph(
             versioned.version_dataset(RAW)
             began = time.perf_counter()
             with Memory() as memory:
-                stages = pipeline.stale({})
+                stages = stage_graph.stale({})
             taken = time.perf_counter() - began
         typer.echo(
             f"{number:>5} candidates, {len(stages):>5} stages: {taken:.1f} s, {memory.most_mb - memory.before_mb:.0f} MB, on {machine()}"

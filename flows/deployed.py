@@ -11,7 +11,7 @@ from prefect.states import Completed, Crashed
 
 from flows import notifications, servers
 from flows import retrain as by_hand
-from flows.pipeline import RetrainError
+from flows.stage_graph import RetrainError
 from flows.versioned import StageError
 from segmodels import locks, params
 from segmodels.errors import InputError

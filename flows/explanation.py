@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from flows import pipeline, versioned
-from flows.pipeline import Stage
+from flows import stage_graph, versioned
+from flows.stage_graph import Stage
 from flows.standing import begun_from_files
-from segmodels import atomic, device, locks
+from segmodels import atomic, locks
 from segmodels.params import Params
 from segmodels.project import LOCKS, WORK
 
@@ -48,12 +48,11 @@ def explain(settings: Params) -> Explanation:
         if not free:
             return Explanation(_last(), (), None, is_running=True)
         versioned.forget_ended()
-        stages = pipeline.stale(begun_from_files(settings))
-    took = pipeline.durations()
+        stages = stage_graph.stale(begun_from_files(settings))
+    took = stage_graph.durations()
     expected = {stage.name: _expected(stage, took) for stage in stages}
-    slots = device.slots() if settings.resources.slots == "auto" else settings.resources.slots
     due = [(stage.name, reason(stage), expected[stage.name]) for stage in stages]
-    return Explanation(_last(), due, together(stages, expected, slots), is_running=False)
+    return Explanation(_last(), due, together(stages, expected, stage_graph.slots(settings)), is_running=False)
 
 
 def reason(stage: Stage) -> str:

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from flows import notifications, versioned
-from flows.pipeline import RetrainError
+from flows.stage_graph import RetrainError
 from flows.standing import Decision, read_leaderboard, unchanged
 from flows.versioned import StageError
 from segmodels import console, locks, params, processes

@@ -11,10 +11,10 @@ from prefect.cache_policies import NO_CACHE
 from prefect.futures import PrefectFuture
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows import explanation, interruption, pipeline, promotion, snapshot
+from flows import explanation, interruption, pipeline, promotion, snapshot, stage_graph
 from flows.clones import Elsewhere
-from flows.pipeline import RetrainError, Stage
 from flows.snapshot import Tree
+from flows.stage_graph import RetrainError, Stage
 from flows.standing import Decision, begun_from_files, put_back, put_forward, read_leaderboard
 from segmodels import compared, device, params, tracking
 from segmodels.compared import Folders
@@ -53,11 +53,11 @@ def retrain(started: str) -> Decision:
     ):
         made_from = snapshot.taken()
         put_back(settings.project)  # before hours of training: it is served meanwhile
-        stages = pipeline.stale(begun_from_files(settings))
+        stages = stage_graph.stale(begun_from_files(settings))
         explanation.note(stages, started=started, now=datetime.now(UTC))
         began = time.time()
         failures = _ran(settings, stages, run_id)
-        tracking.note_stages(run_id, _told(stages, failures, pipeline.durations(since=began)))
+        tracking.note_stages(run_id, _told(stages, failures, stage_graph.durations(since=began)))
         if "compare" in failures:
             evaluations = {stage.name for stage in stages if stage.kind == "evaluate"}
             if evaluations and evaluations <= failures.keys():  # then there was nothing to compare
@@ -101,7 +101,7 @@ def _ran(settings: Params, stages: Sequence[Stage], run_id: str) -> dict[str, st
         elsewhere = Cluster(settings.resources.address, devices)
         slots = len(settings.candidates)  # those that find no node free wait in the cluster
     else:
-        slots = _slots(settings)
+        slots = stage_graph.slots(settings)
         environment |= share_of_cores(settings)
     runner: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=slots)
     in_slots = run_stages.with_options(task_runner=runner)  # type: ignore[arg-type]  # its futures are PrefectFutures
@@ -110,11 +110,7 @@ def _ran(settings: Params, stages: Sequence[Stage], run_id: str) -> dict[str, st
 
 def share_of_cores(settings: Params) -> dict[str, str]:
     """The variables by which stages that run at once share this machine."""
-    return device.share_of_cores(_slots(settings))
-
-
-def _slots(settings: Params) -> int:
-    return device.slots() if settings.resources.slots == "auto" else settings.resources.slots
+    return device.share_of_cores(stage_graph.slots(settings))
 
 
 @flow(name="stages", flow_run_name="stages", validate_parameters=False)

@@ -12,7 +12,7 @@ from typing import Any
 
 from mlflow.exceptions import MlflowException
 
-from flows import aliases, pipeline, versioned
+from flows import aliases, stage_graph, versioned
 from segmodels import digests, locks, tracking
 from segmodels.errors import BundleError
 from segmodels.params import Params
@@ -77,7 +77,7 @@ def unchanged(settings: Params) -> Decision | None:
     Raises:
         InputError: MLflow cannot be reached.
     """
-    if versioned.version_dataset(RAW) or pipeline.stale(begun_from_files(settings)):
+    if versioned.version_dataset(RAW) or stage_graph.stale(begun_from_files(settings)):
         return None
     leaderboard = read_leaderboard()
     best = put_forward(leaderboard)

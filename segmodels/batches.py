@@ -4,8 +4,11 @@ What a sample looks like in an epoch depends on the seed, the epoch and its row 
 the training was interrupted in between.
 """
 
+import copy
 import os
+import threading
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import cv2
@@ -38,13 +41,41 @@ class Batch(NamedTuple):
     masks: Tensor
 
 
-class _Drawn(Dataset[tuple[ImageArray, UInt8Array]]):
+class _AtOnce(Dataset[tuple[ImageArray, UInt8Array]]):
+    """Samples, those of a batch by several threads: while a network waits for them, the cores have nothing else to do."""
+
+    def __init__(self, threads: int) -> None:
+        self.threads = threads
+        self._pool: ThreadPoolExecutor | None = None
+
+    def __getitems__(self, keys: Sequence[Any]) -> list[tuple[ImageArray, UInt8Array]]:
+        """What a DataLoader asks for."""
+        if self.threads == 1:
+            return [self[key] for key in keys]
+        if self._pool is None:  # not before a worker is forked
+            self._pool = ThreadPoolExecutor(self.threads, initializer=_without_threads)
+        return list(self._pool.map(self.__getitem__, keys))
+
+
+class _Drawn(_AtOnce):
     """Training samples by (epoch, row), augmented."""
 
-    def __init__(self, store: Store, recipe: Recipe, variants: Variants | None, *, balanced_crops: float, seed: int) -> None:
+    def __init__(
+        self, store: Store, recipe: Recipe, variants: Variants | None, *, balanced_crops: float, seed: int, threads: int
+    ) -> None:
         assert variants is None or balanced_crops == 0, "variants were drawn of whole images"
-        self.store, self.recipe, self.variants, self.balanced_crops, self.seed = store, recipe, variants, balanced_crops, seed
+        super().__init__(threads)
+        self.store, self.variants, self.balanced_crops, self.seed = store, variants, balanced_crops, seed
         self.balance = Balance(store)
+        self._recipe, self._copies = recipe, dict[int, Recipe]()
+
+    @property
+    def recipe(self) -> Recipe:
+        """Of this thread: a recipe has a state while it draws."""
+        thread = threading.get_ident()
+        if thread not in self._copies:
+            self._copies[thread] = copy.deepcopy(self._recipe)
+        return self._copies[thread]
 
     def __getitem__(self, key: tuple[int, int]) -> tuple[ImageArray, UInt8Array]:
         epoch, row = key
@@ -68,10 +99,11 @@ class _Drawn(Dataset[tuple[ImageArray, UInt8Array]]):
         return drawn, drawn_mask
 
 
-class _Fitted(Dataset[tuple[ImageArray, UInt8Array]]):
+class _Fitted(_AtOnce):
     """Validation samples, fitted into the network's size. Each epoch wants the same: they are kept, as long as `room_bytes` lasts."""
 
-    def __init__(self, store: Store, rows: Sequence[int], size_px: tuple[int, int], *, room_bytes: int) -> None:
+    def __init__(self, store: Store, rows: Sequence[int], size_px: tuple[int, int], *, room_bytes: int, threads: int) -> None:
+        super().__init__(threads)
         self.store, self.rows, self.size_px, self.room_bytes = store, rows, size_px, room_bytes
         self._kept: dict[int, tuple[ImageArray, UInt8Array]] = {}
 
@@ -82,11 +114,15 @@ class _Fitted(Dataset[tuple[ImageArray, UInt8Array]]):
         if index in self._kept:
             return self._kept[index]
         row = self.rows[index]
-        image, mask = fit_and_pad(self.store.image(row), self.store.mask(row), self.size_px)
-        if image.nbytes + mask.nbytes <= self.room_bytes:
-            self.room_bytes -= image.nbytes + mask.nbytes
-            self._kept[index] = image, mask
-        return image, mask
+        return fit_and_pad(self.store.image(row), self.store.mask(row), self.size_px)
+
+    def __getitems__(self, keys: Sequence[int]) -> list[tuple[ImageArray, UInt8Array]]:
+        samples = super().__getitems__(keys)
+        for key, (image, mask) in zip(keys, samples, strict=True):
+            if key not in self._kept and image.nbytes + mask.nbytes <= self.room_bytes:
+                self.room_bytes -= image.nbytes + mask.nbytes
+                self._kept[key] = image, mask
+        return samples
 
 
 class PartSampler(Sampler[tuple[int, int]]):
@@ -160,13 +196,14 @@ def training(
         balanced_crops: the share of the samples that are drawn for a class instead, all classes alike, see crops.py.
         parts: of an epoch, `start`: the one to begin with, counted over all epochs; `rank` and `world`: of the processes that train together, see PartSampler.
     """
+    loading = _loading(pin)
     return DataLoader(
-        _Drawn(store, recipe, variants, balanced_crops=balanced_crops, seed=seed),
+        _Drawn(store, recipe, variants, balanced_crops=balanced_crops, seed=seed, threads=_threads(loading)),
         batch_size=micro_batch_size,
         sampler=PartSampler(
             store.rows("train"), batch_size=batch_size, parts=parts, start=start, rank=rank, world=world, seed=seed
         ),
-        **_loading(pin),
+        **loading,
     )
 
 
@@ -175,7 +212,7 @@ def validation(store: Store, *, size_px: tuple[int, int], batch_size: int, rank:
     loading = _loading(pin)
     # workers would keep several copies, and hide the time besides
     room_bytes = 0 if loading["num_workers"] else int(KEPT_SHARE * memory.available_bytes() / world)
-    fitted = _Fitted(store, store.rows("val")[rank::world], size_px, room_bytes=room_bytes)
+    fitted = _Fitted(store, store.rows("val")[rank::world], size_px, room_bytes=room_bytes, threads=_threads(loading))
     return DataLoader(fitted, batch_size=batch_size, **loading)
 
 
@@ -202,6 +239,11 @@ def _num_workers(for_gpu: bool) -> int:
     return max(0, min(MOST_WORKERS, (os.cpu_count() or 1) - 2)) if for_gpu else 0
 
 
-def _without_threads(_: int) -> None:
-    # OpenCV would take every core in each of the workers. 0, not 1: with 1 a fork waits for ever for threads of its parent
+def _threads(loading: dict[str, Any]) -> int:
+    """Of a process that draws samples: as many as the network has, which waits meanwhile; a worker is one of many."""
+    return 1 if loading["num_workers"] else torch.get_num_threads()
+
+
+def _without_threads(_: int = 0) -> None:
+    # OpenCV would take every core in each of the workers and threads. 0, not 1: with 1 a fork waits for ever for threads of its parent
     cv2.setNumThreads(0)

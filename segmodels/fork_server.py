@@ -80,6 +80,7 @@ def hand_over() -> None:
                 fork = int(answers.readline() or 0)
                 if not fork:
                     return
+                die_with_parent()  # as the fork would, were it DVC's
                 signal.signal(signal.SIGTERM, lambda number, _: os.kill(fork, number))
                 signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's reaches the fork too, which says what is to be said
                 code = int(answers.readline() or -signal.SIGKILL)

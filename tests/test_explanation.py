@@ -1,7 +1,7 @@
 """What `segmodels explain` says: why stages are due, and how long all of them take."""
 
 from flows import explanation, reasons
-from flows.pipeline import Stage
+from flows.stage_graph import Stage
 
 
 def stage(name: str, *upstream: str, why: tuple[str, ...] = ()) -> Stage:

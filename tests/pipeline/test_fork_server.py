@@ -142,6 +142,22 @@ def test_who_kills_who_asked_kills_the_fork(project: Path, server: psutil.Proces
     assert within(5, lambda: not fork.is_running() or fork.status() == psutil.STATUS_ZOMBIE)
 
 
+def test_it_does_not_outlive_the_one_that_started_it(project: Path, server: psutil.Process) -> None:
+    (project / "params.yaml").write_text(LONG)
+    program = f"import subprocess; subprocess.run({[sys.executable, '-m', 'segmodels', 'train', 'pspnet']})"
+    environment = clean_environment(**{fork_server.SOCKET: "forks.socket"})
+    with subprocess.Popen(
+        [sys.executable, "-c", program], cwd=project, stdout=subprocess.PIPE, text=True, env=environment
+    ) as dvc:
+        assert dvc.stdout is not None
+        next(line for line in dvc.stdout if "epoch" in line)
+        involved = [*psutil.Process(dvc.pid).children(), *server.children()]
+        assert len(involved) == 2
+        dvc.kill()
+        for one in involved:
+            assert within(5, lambda one=one: not one.is_running() or one.status() == psutil.STATUS_ZOMBIE)
+
+
 def test_who_kills_the_fork_kills_who_asked_by_the_same_signal(project: Path, server: psutil.Process) -> None:
     for number in (signal.SIGKILL, signal.SIGSEGV):
         process, fork = training(project, server)

@@ -20,7 +20,7 @@ import safetensors.torch
 import yaml
 from PIL import Image
 
-from flows import pipeline, standing
+from flows import stage_graph, standing
 from segmodels import bundle, params, shapes
 from segmodels.predict import Predictor
 from tests.conftest import PARAMS, clean_environment, make_project
@@ -187,7 +187,7 @@ def test_other_weights_in_the_same_file_are_trained_from(
     assert standing.begun_from_files(params.read(settings)) == {"train@pspnet": False}
     # had the params changed and changed back, DVC's cache of runs would have what another file came to
     settings.write_text(settings.read_text().replace(f"epochs: {EPOCHS}", f"epochs: {EPOCHS + 1}"))
-    options = {stage.name: stage.options for stage in pipeline.stale({"train@pspnet": False})}
+    options = {stage.name: stage.options for stage in stage_graph.stale({"train@pspnet": False})}
     assert (options["train@pspnet"], options["train@unet"]) == (("--no-run-cache",), ())
 
 
