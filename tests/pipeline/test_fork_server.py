@@ -98,6 +98,10 @@ def ended(process: subprocess.Popen[str]) -> tuple[int, str, str]:
     return process.returncode, said, told
 
 
+def is_over(process: psutil.Process) -> bool:
+    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+
+
 def within(seconds: float, is_so: Callable[[], bool]) -> bool:
     until = time.monotonic() + seconds
     while not is_so():
@@ -139,7 +143,7 @@ def test_who_kills_who_asked_kills_the_fork(project: Path, server: psutil.Proces
     fork.suspend()  # the kernel does it, not the fork itself
     process.kill()
     assert ended(process)[0] == -signal.SIGKILL
-    assert within(5, lambda: not fork.is_running() or fork.status() == psutil.STATUS_ZOMBIE)
+    assert within(5, lambda: is_over(fork))
 
 
 def test_it_does_not_outlive_the_one_that_started_it(project: Path, server: psutil.Process) -> None:
@@ -154,8 +158,7 @@ def test_it_does_not_outlive_the_one_that_started_it(project: Path, server: psut
         involved = [*psutil.Process(dvc.pid).children(), *server.children()]
         assert len(involved) == 2
         dvc.kill()
-        for one in involved:
-            assert within(5, lambda one=one: not one.is_running() or one.status() == psutil.STATUS_ZOMBIE)
+        assert within(5, lambda: all(map(is_over, involved)))
 
 
 def test_who_kills_the_fork_kills_who_asked_by_the_same_signal(project: Path, server: psutil.Process) -> None:
@@ -183,7 +186,7 @@ def test_who_kills_the_server_kills_all_and_the_next_do_it_themselves(project: P
     process, fork = training(project, short_lived)
     short_lived.kill()
     assert ended(process)[0] == -signal.SIGKILL
-    assert within(5, lambda: not fork.is_running() or fork.status() == psutil.STATUS_ZOMBIE)
+    assert within(5, lambda: is_over(fork))
     (project / "params.yaml").write_text(PARAMS)
     process = asked(project, "params")
     assert process.communicate()[0] != "" and process.returncode == 0
