@@ -108,7 +108,7 @@ screenshots: setup  ## take a picture of each page of the dashboard, of what is 
 	$(BIN)/python docs/screenshots.py
 
 bench: setup  ## claims of speed, as ratios against what people would use instead, side by side: under ten minutes
-	$(TOOL) python benchmarks/training.py step --rounds 5
+	$(TOOL) python benchmarks/training.py step --rounds 4
 	$(TOOL) python benchmarks/training.py loss
 	$(TOOL) python benchmarks/training.py data
 	$(TOOL) python benchmarks/prediction.py counting

@@ -1,6 +1,7 @@
 """The ordinary loop of segmentation_models.pytorch and albumentations as people write it, which benchmarks compare with: its data and its network."""
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from segmodels import catalog
+from segmodels.architectures._pyramid import PyramidPooling
 
 NEAREST = {"mask_interpolation": cv2.INTER_NEAREST}
 SMP = {"unet": smp.Unet, "deeplabv3plus": smp.DeepLabV3Plus}
@@ -74,4 +76,13 @@ def network(name: str, num_classes: int, options: dict[str, Any]) -> nn.Module:
         built: nn.Module = SMP[name]("resnet18", encoder_weights=None, classes=num_classes)
         return built
     found: nn.Module = catalog.build("architectures", name, 3, num_classes, encoder="resnet18", weights=None, options=options)
+    for module in found.modules():
+        if isinstance(module, PyramidPooling):
+            module.convolved = partial(_convolved, module)  # type: ignore[method-assign]
+    return found
+
+
+def _convolved(pyramid: nn.Module, features_BCHW: torch.Tensor, convolution: nn.Module) -> torch.Tensor:
+    """As the paper has it."""
+    found: torch.Tensor = convolution(pyramid(features_BCHW))
     return found

@@ -29,7 +29,17 @@ STEPS = 3
 """A turn."""
 LEARNING_RATE, IGNORE_INDEX = 1e-3, 255
 NETWORKS = camvid.OPTIONS
-SIDES = ("segmodels", "plain", "plain, bf16 channels-last", "matrices")
+KEPT = ", freed memory kept"
+"""As ours does; peers as they are, and so."""
+SIDES = (
+    "segmodels",
+    "segmodels, freed memory given back",
+    "plain",
+    f"plain{KEPT}",
+    "plain, bf16 channels-last",
+    f"plain, bf16 channels-last{KEPT}",
+    "matrices",
+)
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
 
@@ -59,7 +69,7 @@ def step(
             f"{name}: a step of {BATCH} images of {SIZE_PX} x {SIZE_PX} {1e3 * median(took['segmodels']):.0f} ms, "
             f"{median(rates['segmodels']) / 1e9:.0f} GFLOP/s, {_between(shares, '.2f')} of the rate of bf16 matrices"
         )
-        for who in SIDES[1:3]:
+        for who in SIDES[1:-1]:
             ratios = [peer / ours for peer, ours in zip(took[who], took["segmodels"], strict=True)]
             typer.echo(f"  {who}: {1e3 * median(took[who]):.0f} ms, {_between(ratios, '.2f')} times as long")
     typer.echo(f"medians of {rounds} turns of {STEPS} steps, and from the least to the most, on {machine()}")
@@ -103,10 +113,11 @@ def _paths(root: Path) -> tuple[dict[str, Any], Callable[[], Any]]:
     import peer
     from torch.utils.data import DataLoader
 
-    from segmodels import batches, catalog
+    from segmodels import batches, catalog, memory
     from segmodels.recipes import Recipe
     from segmodels.store import Store
 
+    memory.keep_freed()
     raw, size_px = root / "raw", camvid.SIZE_PX
     store = Store(camvid.prepared(raw, root))
     recipe = Recipe(catalog.build("augmentations", "light", size_px, options={}), size_px)
@@ -201,8 +212,11 @@ def one(network: str, who: str) -> None:
     """Be one of the sides: a turn of steps for every line on stdin."""
     run, flops = {
         "segmodels": lambda: ours(network, side=SIZE_PX, classes=CLASSES, batch=BATCH),
+        "segmodels, freed memory given back": lambda: ours(network, side=SIZE_PX, classes=CLASSES, batch=BATCH, keep_freed=False),
         "plain": lambda: _peer(network, fast=False),
+        f"plain{KEPT}": lambda: _peer(network, fast=False, keep_freed=True),
         "plain, bf16 channels-last": lambda: _peer(network, fast=True),
+        f"plain, bf16 channels-last{KEPT}": lambda: _peer(network, fast=True, keep_freed=True),
         "matrices": _matrices,
     }[who]()
     for _ in range(3):
@@ -216,18 +230,20 @@ def one(network: str, who: str) -> None:
         turns.tell({"seconds": (time.perf_counter() - began) / STEPS})
 
 
-def ours(name: str, *, side: int, classes: int, batch: int) -> tuple[Callable[[], object], int]:
+def ours(name: str, *, side: int, classes: int, batch: int, keep_freed: bool = True) -> tuple[Callable[[], object], int]:
     """A step of our own on drawn noise, and the floating-point operations in it."""
     from segmodels import environment
 
     environment.apply()
     import torch
 
-    from segmodels import device, network, objective
+    from segmodels import device, memory, network, objective
     from segmodels.batches import stack
     from segmodels.objective import Term
     from segmodels.optimization import Optimization
 
+    if keep_freed:
+        memory.keep_freed()
     images, masks = stack(list(zip(*_drawn(side, classes, batch), strict=True)))
     torch.manual_seed(0)
     built = network.build(
@@ -253,11 +269,15 @@ def ours(name: str, *, side: int, classes: int, batch: int) -> tuple[Callable[[]
     return run, _counted(run)
 
 
-def _peer(name: str, *, fast: bool) -> tuple[Callable[[], object], int]:
+def _peer(name: str, *, fast: bool, keep_freed: bool = False) -> tuple[Callable[[], object], int]:
     import peer
     import torch
     import torch.nn.functional as F
 
+    from segmodels import memory
+
+    if keep_freed:
+        memory.keep_freed()
     images, masks = _drawn(SIZE_PX, CLASSES, BATCH)
     layout = torch.channels_last if fast else torch.contiguous_format
     images_BCHW = torch.from_numpy(images).permute(0, 3, 1, 2).float().div(255).contiguous(memory_format=layout)

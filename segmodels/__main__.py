@@ -524,9 +524,10 @@ def train(
         if first:
             console.say(f"{candidate}: {text}")
 
-    # of several processes each would count what is left for itself
-    if device.default().type == "cpu" and settings.training_of(candidate).devices == 1:
-        memory.bound()
+    if device.default().type == "cpu":
+        memory.keep_freed()
+        if settings.training_of(candidate).devices == 1:  # of several processes each would count what is left for itself
+            memory.bound()
     first = device.rank() == 0  # of the processes that train it together: the others only compute
     if not first:
         die_with_parent()

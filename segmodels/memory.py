@@ -1,5 +1,6 @@
-"""How much of the machine's memory this process may still take: what is free, or what its container is allowed."""
+"""The machine's memory: how much of it this process may still take, and that it keeps what it has for what is to come."""
 
+import ctypes
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,6 +27,22 @@ def bound() -> None:
         wanted = psutil.Process().memory_info().data + available_bytes()
         soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
         resource.setrlimit(resource.RLIMIT_DATA, (wanted if soft == resource.RLIM_INFINITY else min(soft, wanted), hard))
+
+
+def keep_freed() -> None:
+    """Have what is freed stay with this process: the system clears every page that it is asked for anew.
+
+    A training asks for the same again in every step. Of glibc alone; elsewhere nothing changes.
+    """
+    if sys.platform != "linux" or not hasattr(ctypes.CDLL(None), "mallopt"):
+        return
+    for option, value in (
+        (-4, 0),  # M_MMAP_MAX: nothing is mapped for itself, to be unmapped when it is freed
+        (-1, 2**31 - 1),  # M_TRIM_THRESHOLD: nor does the heap shrink
+        (-2, 64 << 20),  # M_TOP_PAD: it grows by so much at once
+        (-8, 1),  # M_ARENA_MAX: and is one for all threads, as those of threads would shrink all the same
+    ):
+        ctypes.CDLL(None).mallopt(option, value)
 
 
 def _left(membership: Path, groups: Path) -> Iterator[int]:

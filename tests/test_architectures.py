@@ -100,6 +100,25 @@ def test_in_bf16_weights_of_dilated_groups_have_their_gradient(channels: int, gr
         assert torch.allclose(found, expected, atol=0.02 * float(expected.abs().max()))
 
 
+@pytest.mark.parametrize("size", [(7, 11), (32, 30)])
+def test_a_convolution_of_the_pyramid_without_scaling_it_up_is_that_of_what_is_scaled_up(size: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    pyramid, convolution = PyramidPooling(16).train(), torch.nn.Conv2d(32, 24, 3, padding=1)
+    features, weights = torch.randn(2, 16, *size), torch.randn(2, 24, *size)
+    parameters = [*pyramid.parameters(), *convolution.parameters()]
+    slopes, flops = [], []
+    for way in (lambda one: convolution(pyramid(one)), lambda one: pyramid.convolved(one, convolution)):
+        given = features.clone().requires_grad_()
+        with FlopCounterMode(display=False) as counter:
+            found = way(given)
+        flops.append(counter.get_total_flops())
+        slopes.append([found.detach(), *torch.autograd.grad((found * weights).sum(), [given, *parameters])])
+    for own, expected in zip(slopes[1], slopes[0], strict=True):
+        assert torch.allclose(own, expected, atol=1e-5 * float(expected.abs().max()))
+    if size == (32, 30):
+        assert flops[1] < 0.75 * flops[0]
+
+
 def test_a_unet_trained_by_transposed_convolutions_is_the_one_of_smp() -> None:
     torch.manual_seed(0)
     theirs = smp.Unet("resnet18", encoder_weights=None, classes=3).train()

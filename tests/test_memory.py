@@ -1,5 +1,7 @@
 """What is left of a container's memory, by hand."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import psutil
@@ -46,3 +48,30 @@ def test_without_limits_it_is_what_the_machine_has(tmp_path: Path, membership: P
     assert available_bytes(membership, tmp_path) == 123
     membership.write_text("0::/\n")
     assert available_bytes(membership, tmp_path) == 123
+
+
+def pages_cleared(prepared: str) -> int:
+    """How many pages the system clears for a process that needs 40 MiB again and again, in its main thread and in another."""
+    program = f"""
+import resource, threading
+from segmodels import memory
+{prepared}
+SIZE = 40 << 20
+def use():
+    for _ in range(3):
+        b"x" * SIZE
+use()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+use()
+thread = threading.Thread(target=use)
+thread.start()
+thread.join()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+    return int(subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="of glibc")
+def test_what_is_freed_is_used_again() -> None:
+    assert pages_cleared("") > 5 * (40 << 20) // 4096
+    assert pages_cleared("memory.keep_freed()") < (1 << 20) // 4096

@@ -54,10 +54,13 @@ class _PSPNet(nn.Module):
     def forward(self, images_BCHW: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         features = self.encoder(images_BCHW)
         size = images_BCHW.shape[-2:]
-        logits_BCHW = _scaled(self.head(self.pyramid(features[-1])), size)
-        if self.training and self.auxiliary is not None:
-            return logits_BCHW, _scaled(self.auxiliary(features[-2]), size)
-        return logits_BCHW
+        if not self.training:  # and not exported
+            return _scaled(self.head(self.pyramid(features[-1])), size)
+        found = self.pyramid.convolved(features[-1], self.head[0])  # type: ignore[arg-type]  # the convolution
+        logits_BCHW = _scaled(self.head[1:](found), size)
+        if self.auxiliary is None:
+            return logits_BCHW
+        return logits_BCHW, _scaled(self.auxiliary(features[-2]), size)
 
 
 def _head(in_channels: int, channels: int, num_classes: int, dropout: float) -> nn.Sequential:
