@@ -21,7 +21,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from segmodels import compared, report
 from segmodels.compared import Folders
 from segmodels.dashboard import charts, files, palette, receipts
-from segmodels.dashboard.evaluated import Evaluated, groups
+from segmodels.dashboard.evaluated import SEEN, Evaluated, groups
 from segmodels.dashboard.fresh import Fresh
 from segmodels.dashboard.origins import OwnPagesOnly
 from segmodels.dataset import open_dataset
@@ -92,9 +92,23 @@ def test_nothing_but_what_was_compared_is_found(evaluated: Evaluated, tmp_path: 
         with pytest.raises(InputError, match="is none of the candidates that were compared: right, nothing"):
             evaluated.labelling(name, evaluated.store.rows("test")[0])
     with pytest.raises(InputError, match="is none of the test images"):
-        evaluated.picture(evaluated.store.rows("train")[0])  # what is not tested is not shown either
+        evaluated.labelling("right", evaluated.store.rows("train")[0])
+    for row in (-1, len(evaluated.store.manifest)):
+        with pytest.raises(InputError, match="is none of the images that are shown"):
+            evaluated.picture(row)
     with pytest.raises(InputError, match="no candidate was compared yet; run `make retrain`, or `make demo`"):
         Evaluated(evaluated.store.folder, evaluated.folder, tmp_path)
+
+
+def test_of_the_vault_nothing_is_shown(evaluated: Evaluated) -> None:
+    apart = Evaluated(evaluated.store.folder, evaluated.folder, evaluated.reports)
+    kept = apart.store.manifest["split"].tolist().index("val")
+    apart.store.manifest.loc[kept, "split"] = "vault"
+    for look in (apart.picture, apart.truth, apart.size):
+        with pytest.raises(InputError, match="is none of the images that are shown"):
+            look(kept)
+    listed = [row for split in SEEN for row in apart.images_of(split)["row"]]
+    assert sorted([*listed, kept]) == list(range(len(apart.store.manifest)))
 
 
 def test_a_comparison_of_other_images_is_not_shown_as_one_of_these(evaluated: Evaluated, drawn: Path, tmp_path: Path) -> None:
@@ -221,7 +235,7 @@ def test_images_are_files_and_nothing_else_is(evaluated: Evaluated) -> None:
         f"/images/labelling/{row}.png?candidate=..%2F..%2Fright&{version}",
         f"/images/labelling/{row}.png?{version}",
         f"/images/secret/{row}.png?{version}",
-        f"/images/picture/{evaluated.store.rows('train')[0]}.png?{version}",
+        f"/images/labelling/{evaluated.store.rows('train')[0]}.png?candidate=right&{version}",
         f"/images/picture/99999999.png?{version}",
         "/images/picture/..%2F..%2Fparams.yaml",
         "/images/picture/-1.png",

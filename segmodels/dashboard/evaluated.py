@@ -18,9 +18,11 @@ from segmodels.counts import INSIDE, counts_of, read_counts, read_scores
 from segmodels.errors import DatasetError, InputError
 from segmodels.gate import Change, Scored
 from segmodels.images import shown
-from segmodels.samples import UInt8Array, trained
+from segmodels.samples import Part, UInt8Array, trained
 from segmodels.store import Store
 
+SEEN: tuple[Part, ...] = ("test", "val", "train")
+"""Splits whose images are shown; of the vault nobody is to know anything."""
 RESAMPLES = 2000
 """Draws of an interval that somebody waits for."""
 KEPT = 8
@@ -99,23 +101,29 @@ class Evaluated:
     def _tested(self) -> set[int]:
         return set(self._rows.values())
 
-    def test_images(self) -> pd.DataFrame:
-        """`row` and `id` of every test image, in the order of the ids."""
-        return pd.DataFrame(sorted((name, row) for name, row in self._rows.items()), columns=["id", "row"])
+    @cached_property
+    def _seen(self) -> set[int]:
+        return {row for split in SEEN for row in self.store.rows(split)}
+
+    def images_of(self, split: Part) -> pd.DataFrame:
+        """`row` and `id` of every image of a split of SEEN, in the order of the ids."""
+        assert split in SEEN, split
+        ids = self.store.manifest["id"]
+        return pd.DataFrame(sorted((str(ids.iloc[row]), row) for row in self.store.rows(split)), columns=["id", "row"])
 
     def size(self, row: int) -> tuple[int, int]:
-        """Height and width of a test image.
+        """Height and width of an image.
 
         Raises:
-            InputError: there is none at this row.
+            InputError: there is none at this row that is shown.
         """
-        if row not in self._tested:
-            raise InputError(f"image {row}: is none of the test images")
+        if row not in self._seen:
+            raise InputError(f"image {row}: is none of the images that are shown")
         manifest = self.store.manifest
         return int(manifest["height"].iloc[row]), int(manifest["width"].iloc[row])
 
     def picture(self, row: int) -> UInt8Array:
-        """A test image as people look at it, H x W x 3."""
+        """An image as people look at it, H x W x 3."""
         self.size(row)
         return shown(self.store.image(row))
 
@@ -125,8 +133,13 @@ class Evaluated:
         return self.store.labelling(row)
 
     def labelling(self, name: str, row: int) -> UInt8Array:
-        """What a candidate predicted of it."""
-        self.size(row)
+        """What a candidate predicted of a test image.
+
+        Raises:
+            InputError: there is no such candidate, or no such test image.
+        """
+        if row not in self._tested:
+            raise InputError(f"image {row}: is none of the test images")
         layers = len(self.class_names) if self.overlap else None
         return labellings.read(self.folder / self.entry(name)["name"] / labellings.NAME, row, layers=layers)
 

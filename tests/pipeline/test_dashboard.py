@@ -20,7 +20,8 @@ from playwright.sync_api import Browser, ConsoleMessage, Dialog, Locator, Page, 
 
 from segmodels import shapes
 from segmodels.dataset import open_dataset
-from segmodels.samples import ImageKind
+from segmodels.samples import ImageKind, Part
+from segmodels.store import Store
 from tests import comparisons
 from tests.conftest import PARAMS, clean_environment, free_port, make_project, prepared_at
 from tests.pipeline.projects import Project
@@ -260,6 +261,15 @@ def test_zoom_is_kept_when_the_image_changes_and_all_panes_move_together(address
     assert page.evaluate(zooms) == zoom
     page.locator(".viewer").press("0")
     assert page.evaluate(zooms) == 1
+
+
+@pytest.mark.parametrize("split", ["test", "val", "train"])
+def test_images_of_every_split_are_shown_with_their_labels(project: Project, address: str, page: Page, split: Part) -> None:
+    opened(page, f"{address}/data?split={split}")
+    store = Store(project.folder / "data" / "prepared")
+    ids = sorted(str(store.manifest["id"].iloc[row]) for row in store.rows(split))
+    assert viewer(page)["name"] == ids[0]
+    assert len(shown_colors(page.locator(".viewer[data-state=shown] canvas").nth(1))) > 1
 
 
 def test_names_made_to_do_harm_are_text(project: Project, address: str, page: Page) -> None:

@@ -9,7 +9,7 @@ import streamlit as st
 from segmodels import versions
 from segmodels.compared import Folders
 from segmodels.dashboard import charts, current, shown, source, viewer
-from segmodels.dashboard.evaluated import Evaluated
+from segmodels.dashboard.evaluated import SEEN, Evaluated
 from segmodels.project import AUGMENTED, FACTS
 from segmodels.records import Retrain
 
@@ -114,19 +114,20 @@ def _leaks(folders: Folders) -> None:
 
 
 def _samples() -> None:
-    st.subheader("Test images with their labels")
+    st.subheader("Images with their labels")
     try:
         evaluated: Evaluated = current.evaluated()
     except ValueError:
         st.caption("They are shown once candidates were compared.")
         return
-    images = evaluated.test_images()
+    split = shown.choose("Split", list(SEEN), told=lambda one: SPLITS[one], key="split")
+    images = evaluated.images_of(split)
     viewer.show(
         evaluated,
         images,
         [viewer.Pane("image", "picture"), viewer.Pane("truth", "truth")],
         notes=[""] * len(images),
-        order="by name",
+        order=f"{split} by name",
         name="data",
     )
 
