@@ -8,7 +8,6 @@ Linux only: nothing else tells a process of another's end in time.
 """
 
 import contextlib
-import fcntl
 import gc
 import importlib
 import json
@@ -76,16 +75,18 @@ def hand_over() -> None:
             connection.connect(address)
             socket.send_fds(connection, [b"\n"], [0, 1, 2])
             connection.sendall(json.dumps(request).encode() + b"\n")
-            with connection.makefile("rb") as answers:
-                fork = int(answers.readline() or 0)
-                if not fork:
-                    return
-                die_with_parent()  # as the fork would, were it DVC's
-                signal.signal(signal.SIGTERM, lambda number, _: os.kill(fork, number))
-                signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's reaches the fork too, which says what is to be said
-                code = int(answers.readline() or -signal.SIGKILL)
+            answers = connection.makefile("rb")
+            fork = int(answers.readline() or 0)
         except (ConnectionError, FileNotFoundError):
             return
+        if not fork:
+            return
+        die_with_parent()  # as the fork would, were it DVC's
+        signal.signal(signal.SIGTERM, lambda number, _: os.kill(fork, number))
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's reaches the fork too, which says what is to be said
+        code = -signal.SIGKILL  # if the server is killed, so is the fork
+        with contextlib.suppress(ConnectionError, ValueError):
+            code = int(answers.readline())
     if code < 0:
         with contextlib.suppress(OSError):  # of SIGKILL, which nobody handles
             signal.signal(-code, signal.SIG_DFL)
@@ -101,7 +102,6 @@ def serve(listener: socket.socket, modules: Sequence[str]) -> None:
         importlib.import_module(module)
     gc.freeze()  # what a collection never looks at is never copied into a fork
     if _forks_are_fit():
-        signal.signal(signal.SIGINT, signal.default_int_handler)  # from now on there are forks to wait for
         connection = _asked(listener, code)
         if connection is not None:
             _become(connection)
@@ -126,15 +126,18 @@ def _asked(listener: socket.socket, code: dict[Path, int]) -> socket.socket | No
     """In a fork: the connection of who asked for it; in the server: None, after Ctrl-C, when no fork is left."""
     forks: dict[int, tuple[int, socket.socket]] = {}
     interrupted = False
+
+    def interrupt(*_: object) -> None:
+        nonlocal interrupted
+        interrupted = True
+        if not forks:  # nothing would wake the loop
+            sys.exit(130)
+
+    signal.signal(signal.SIGINT, interrupt)
     with selectors.DefaultSelector() as waiting, listener:
         waiting.register(listener, selectors.EVENT_READ)
         while forks or not interrupted:
-            try:
-                ready = [key.fd for key, _ in waiting.select()]
-            except KeyboardInterrupt:
-                interrupted = True
-                continue
-            for descriptor in ready:
+            for descriptor in [key.fd for key, _ in waiting.select()]:
                 if descriptor != listener.fileno():
                     waiting.unregister(descriptor)
                     _tell_the_end(descriptor, *forks.pop(descriptor))
@@ -164,6 +167,8 @@ def _tell_the_end(descriptor: int, pid: int, connection: socket.socket) -> None:
 
 def _become(connection: socket.socket) -> None:
     """Take the place of who asked."""
+    import fcntl  # which Windows lacks
+
     die_with_parent()
     # and with who asked: the kernel sends the signal as the connection closes, whatever this process does just then
     fcntl.fcntl(connection, F_SETSIG, signal.SIGKILL)

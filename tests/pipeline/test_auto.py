@@ -151,6 +151,7 @@ for free in (10**9, 2**40):
 """A process of its own, with little memory first: what it ever held at most counts."""
 
 
+@pytest.mark.slow
 def test_a_cpu_s_memory_is_measured_before_more_is_asked_for(prepared: Path, tmp_path: Path) -> None:
     augment.augment(prepared, tmp_path / "large", recipe="light", options={}, size_px=(256, 256), seed=0)
     command = [sys.executable, "-c", TRYING_WITH_LITTLE_MEMORY, str(prepared), str(tmp_path / "large" / "recipe.json")]

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from torch import nn
 
@@ -35,6 +36,7 @@ def multiplications_by_hand(architecture: str, encoder: str, size_px: int, num_l
     return total
 
 
+@pytest.mark.slow
 def test_it_measures_and_puts_the_table_into_a_page(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text("before\n<!-- costs -->\nold\n<!-- /costs -->\nafter\n")

@@ -99,7 +99,10 @@ def ended(process: subprocess.Popen[str]) -> tuple[int, str, str]:
 
 
 def is_over(process: psutil.Process) -> bool:
-    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    try:
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:  # meanwhile
+        return True
 
 
 def within(seconds: float, is_so: Callable[[], bool]) -> bool:
