@@ -10,6 +10,7 @@ import psutil
 if sys.platform == "linux":
     import resource
 
+PLENTY_BYTES = 8 << 30
 MEMBERSHIP, GROUPS = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
 
 
@@ -32,9 +33,10 @@ def bound() -> None:
 def keep_freed() -> None:
     """Have what is freed stay with this process: the system clears every page that it is asked for anew.
 
-    A training asks for the same again in every step. Of glibc alone; elsewhere nothing changes.
+    A training asks for the same again in every step. Not where memory is scarce: what is kept lies in pieces, and a training that has to
+    go on with smaller batches would find no room among them. Of glibc alone; elsewhere nothing changes.
     """
-    if sys.platform != "linux" or not hasattr(ctypes.CDLL(None), "mallopt"):
+    if sys.platform != "linux" or not hasattr(ctypes.CDLL(None), "mallopt") or available_bytes() < PLENTY_BYTES:
         return
     for option, value in (
         (-4, 0),  # M_MMAP_MAX: nothing is mapped for itself, to be unmapped when it is freed
